@@ -1,7 +1,354 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libhv: the engine's one public header.
+ * libhv: a hypervisor engine. This is its one public header.
+ *
+ * Three layers, each usable without the next:
+ *   hv_vm_*, hv_vcpu_*   shape, units and semantics of KVM's ioctls: memory
+ *                        regions, run page with exit data, dirty log get/clear,
+ *                        capabilities. The caller emulates the devices.
+ *   hv_dirtylog_*, hv_mmu_*, hv_memory_*, hv_host_*   what the engine shows of itself.
+ *   hv_machine_*         a whole PC: VM, vCPU threads, chips, devices, boot.
+ *
+ * Every call returns 0 (or a count) or -errno, writes its outputs only on
+ * success, never exits the process and never prints (see hv_set_log). Unless
+ * said otherwise a call may come from any thread that has called
+ * hv_thread_enter(), may sleep, and takes its own locks.
+ *
+ *   hv_init(&(struct hv_init){ .version = HV_API_VERSION });
+ *   hv_machine_create(&config, &m);  hv_machine_start(m);  ...  hv_machine_destroy(m);
+ *   hv_exit();
  */
 #ifndef HV_HV_H
 #define HV_HV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HV_API_VERSION 1
+
+struct hv_vm;
+struct hv_vcpu;
+struct hv_machine;
+
+/* ---- the engine ------------------------------------------------------------------ */
+enum hv_log_level { HV_LOG_ERR = 3, HV_LOG_WARNING = 4, HV_LOG_INFO = 6, HV_LOG_DEBUG = 7 };
+typedef void (*hv_log_fn)(void *ctx, int level, const char *message);
+
+struct hv_init {
+	unsigned int version; /* HV_API_VERSION */
+	hv_log_fn log;	      /* NULL: silent */
+	void *log_ctx;
+};
+
+int hv_init(const struct hv_init *params); /* -EALREADY, -EINVAL */
+void hv_exit(void);			   /* every VM must be gone */
+/* A thread that calls the engine registers first (RCU) and leaves before it ends. */
+int hv_thread_enter(void);
+void hv_thread_leave(void);
+
+enum hv_cap { /* hv_check_capability: 0 absent, else the value */
+	HV_CAP_NR_VCPUS = 1,
+	HV_CAP_NR_MEMSLOTS,
+	HV_CAP_NR_ADDRESS_SPACES,
+	HV_CAP_DIRTY_RING,	       /* most entries of a ring */
+	HV_CAP_MANUAL_DIRTY_PROTECT,   /* HV_DIRTY_* flags */
+	HV_CAP_PML,
+	HV_CAP_VENDOR_VMX,
+	HV_CAP_VENDOR_SVM,
+	HV_CAP_SHADOW_PAGING,
+	HV_CAP_READONLY_MEM,
+};
+int hv_check_capability(enum hv_cap cap);
+/* Names, NULL-terminated arrays that live for ever. */
+const char *const *hv_list_processors(void);
+const char *const *hv_list_vendors(void);
+const char *const *hv_list_cpu_models(void);
+
+/* ---- host CPUs ---------------------------------------------------------------------- */
+struct hv_host_cpu {
+	unsigned int id;
+	bool online;  /* for the engine */
+	bool enabled; /* virtualization is enabled on it now */
+};
+int hv_host_cpus(struct hv_host_cpu *out, unsigned int max); /* count of CPUs */
+int hv_host_cpu_online(unsigned int cpu);
+int hv_host_cpu_offline(unsigned int cpu);
+int hv_host_suspend(void);
+int hv_host_resume(void);
+
+/* ---- VM ------------------------------------------------------------------------------- */
+struct hv_vm_config {
+	const char *name;
+	const char *processor; /* "soft" or NULL for the default */
+	const char *vendor;    /* "vmx", "svm", "auto" or NULL */
+	const char *paging;    /* "tdp", "shadow" or NULL */
+	const char *cpu_model; /* "baseline-v1".."v3", "host" or NULL */
+	bool irqchip;	       /* in-engine PIC, I/O APIC, local APICs, PIT */
+};
+int hv_vm_create(const struct hv_vm_config *config, struct hv_vm **out);
+void hv_vm_release(struct hv_vm *vm);
+
+enum hv_mem_backing { HV_MEM_MEMFD, HV_MEM_ANON, HV_MEM_HUGETLB, HV_MEM_FILE };
+struct hv_ram_config {
+	enum hv_mem_backing backing;
+	uint64_t size;	  /* bytes, multiple of 4096 */
+	int fd;		  /* HV_MEM_FILE, or an inherited memfd; -1 otherwise. Borrowed: dup'ed */
+	uint64_t offset;  /* into fd */
+	bool shared;	  /* HV_MEM_FILE: write through */
+};
+/* Host memory owned by the VM, freed with it; *hva is page aligned. */
+int hv_vm_ram_create(struct hv_vm *vm, const struct hv_ram_config *config, void **hva);
+int hv_vm_ram_fd(struct hv_vm *vm, void *hva); /* the backing descriptor, borrowed; -ENOENT */
+
+#define HV_MEMREGION_LOG_DIRTY (1U << 0)
+#define HV_MEMREGION_READONLY  (1U << 1)
+struct hv_memory_region {
+	uint32_t slot; /* slot id in bits 0-15, address space in bits 16-31 */
+	uint32_t flags;
+	uint64_t guest_phys_addr;
+	uint64_t memory_size; /* 0 deletes */
+	uint64_t userspace_addr;
+	uint64_t generation_before, generation_after; /* out */
+};
+/* Create, delete, move, change flags. -EINVAL, -EEXIST (overlap), -ENOMEM; failure changes nothing. */
+int hv_vm_set_memory_region(struct hv_vm *vm, struct hv_memory_region *region);
+/* Fills up to max; returns the number of slots. *generation as of the snapshot. */
+int hv_vm_list_memory_regions(struct hv_vm *vm, struct hv_memory_region *out, unsigned int max,
+			      uint64_t *generation);
+
+#define HV_DIRTY_MANUAL_PROTECT	   (1U << 0) /* get does not clear */
+#define HV_DIRTY_INITIALLY_ALL_SET (1U << 1)
+int hv_vm_enable_manual_dirty_protect(struct hv_vm *vm, uint32_t flags);
+/* bitmap: (memory_size / 4096 + 63) / 64 words, bit n of word m is page 64 m + n of the slot. */
+int hv_vm_get_dirty_log(struct hv_vm *vm, uint32_t slot, uint64_t *bitmap);
+int hv_vm_clear_dirty_log(struct hv_vm *vm, uint32_t slot, uint64_t first_page, uint32_t num_pages,
+			  const uint64_t *bitmap);
+/* Dirty rings, before the first vCPU; entries: a power of two. */
+int hv_vm_enable_dirty_ring(struct hv_vm *vm, uint32_t entries);
+struct hv_dirty_gfn {
+	uint32_t flags; /* 1 dirty, 2 harvested */
+	uint32_t slot;
+	uint64_t offset;
+};
+int hv_vcpu_dirty_ring(struct hv_vcpu *vcpu, struct hv_dirty_gfn **ring, uint32_t *entries);
+int hv_vm_reset_dirty_rings(struct hv_vm *vm); /* number of entries reset */
+
+struct hv_irq_level {
+	uint32_t gsi;
+	uint32_t level;
+};
+int hv_vm_irq_line(struct hv_vm *vm, const struct hv_irq_level *irq);
+int hv_vm_signal_msi(struct hv_vm *vm, uint64_t address, uint32_t data);
+
+/* ---- dirty log with cursors: any number of readers, none loses or steals a page --------- */
+struct hv_dirty_range {
+	uint64_t gpa;
+	uint64_t pages;
+};
+/* Start logging for cursor readers (counted); every page counts as dirty for cursor 0. */
+int hv_dirtylog_start(struct hv_vm *vm, uint64_t *cursor);
+int hv_dirtylog_stop(struct hv_vm *vm);
+/*
+ * Pages written since `since`, in address order, at most max ranges from *resume_gpa
+ * (0 at first; HV_DIRTYLOG_DONE afterwards). *cursor is what to pass as `since` next
+ * time. -ESTALE: the cursor is too old to honour. -EINVAL: not logging, bad cursor.
+ */
+#define HV_DIRTYLOG_DONE (~0ULL)
+int hv_dirtylog_read(struct hv_vm *vm, uint64_t since, uint64_t *cursor, uint64_t *resume_gpa,
+		     struct hv_dirty_range *out, unsigned int max);
+/* Forget pages of a range for one's own bookkeeping: re-arm protection now. */
+int hv_dirtylog_clear(struct hv_vm *vm, uint64_t gpa, uint64_t pages);
+/* Per-vCPU written pages over the time, as rates in MiB/s; sleeps for ms. */
+int hv_dirtyrate(struct hv_vm *vm, unsigned int ms, double *total, double *per_vcpu,
+		 unsigned int max_vcpus);
+
+/* ---- guest memory --------------------------------------------------------------------------- */
+int hv_memory_read(struct hv_vm *vm, uint64_t gpa, void *buf, uint64_t len);
+int hv_memory_write(struct hv_vm *vm, uint64_t gpa, const void *buf, uint64_t len);
+int hv_memory_discard(struct hv_vm *vm, uint64_t gpa, uint64_t len); /* reads as zero afterwards */
+int hv_memory_pageout(struct hv_vm *vm, uint64_t gpa, uint64_t len);
+struct hv_working_set {
+	uint64_t pages_mapped;
+	uint64_t pages_accessed; /* since the last call with clear */
+	uint64_t idle[8];	 /* pages idle for 0, 1, 2-3, 4-7, ... calls */
+};
+int hv_memory_working_set(struct hv_vm *vm, bool clear, struct hv_working_set *out);
+
+/* ---- MMU --------------------------------------------------------------------------------------- */
+struct hv_mmu_root {
+	uint64_t pfn, role;
+	int level, refcount;
+	bool invalid, queued, indirect;
+	unsigned int as_id;
+};
+int hv_mmu_roots(struct hv_vm *vm, struct hv_mmu_root *out, unsigned int max);
+struct hv_mmu_invalidate {
+	uint64_t publish_ns, zap_ns, flush_ns;
+	unsigned int roots;
+};
+int hv_mmu_invalidate_all(struct hv_vm *vm, struct hv_mmu_invalidate *out);
+struct hv_mmu_figures {
+	uint64_t pages_tables, pages_4k, pages_2m, pages_1g;
+	uint64_t faults, fast_faults, spurious, retries, mmio_faults, mmio_stale, zaps, zap_pages,
+		remote_flushes, splits, collapses, nx_splits, write_tracked, unsync;
+};
+int hv_mmu_stats(struct hv_vm *vm, struct hv_mmu_figures *out);
+int hv_mmu_set_nx_huge_pages(struct hv_vm *vm, bool on);
+
+/* ---- vCPU ------------------------------------------------------------------------------------------ */
+enum hv_exit_reason {
+	HV_EXIT_UNKNOWN,
+	HV_EXIT_IO,
+	HV_EXIT_MMIO,
+	HV_EXIT_HLT,
+	HV_EXIT_INTR,
+	HV_EXIT_SHUTDOWN,	 /* triple fault */
+	HV_EXIT_FAIL_ENTRY,
+	HV_EXIT_INTERNAL_ERROR,
+	HV_EXIT_DEBUG,
+	HV_EXIT_DIRTY_RING_FULL,
+	HV_EXIT_MEMORY_FAULT,
+	HV_EXIT_IRQ_WINDOW_OPEN,
+	HV_EXIT_HYPERCALL,
+	HV_EXIT_SYSTEM_EVENT,
+};
+
+/* The run page: inputs above the line, exit data below. One per vCPU. */
+struct hv_run {
+	uint8_t request_interrupt_window; /* in */
+	uint8_t immediate_exit;		  /* in: leave before the next entry with -EINTR */
+	/* -- out -- */
+	uint32_t exit_reason; /* enum hv_exit_reason */
+	uint8_t if_flag;
+	uint8_t ready_for_interrupt_injection;
+	union {
+		struct { uint64_t hardware_exit_reason; } hw;
+		struct { uint64_t hardware_entry_failure_reason; uint32_t cpu; } fail_entry;
+		struct {
+			uint8_t is_write, size;
+			uint16_t port;
+			uint32_t count;
+			uint8_t data[4096];
+		} io;
+		struct {
+			uint64_t phys_addr;
+			uint8_t data[64];
+			uint32_t len;
+			uint8_t is_write;
+		} mmio;
+		struct { uint32_t suberror; char detail[160]; } internal;
+		struct { uint64_t flags, gpa, size; } memory_fault;
+		struct { uint32_t exception; uint64_t pc, dr6, dr7; } debug;
+		struct { uint64_t nr, args[6], ret; } hypercall;
+	};
+};
+
+int hv_vcpu_create(struct hv_vm *vm, unsigned int id, struct hv_vcpu **out);
+struct hv_run *hv_vcpu_run_page(struct hv_vcpu *vcpu);
+int hv_vcpu_run(struct hv_vcpu *vcpu); /* 0: see the run page; -EINTR: kicked; -EIO: VM dead */
+int hv_vcpu_kick(struct hv_vcpu *vcpu); /* any thread */
+
+struct hv_regs {
+	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp;
+	uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+	uint64_t rip, rflags;
+};
+struct hv_seg {
+	uint64_t base;
+	uint32_t limit;
+	uint16_t selector;
+	uint8_t type, present, dpl, db, s, l, g, avl, unusable;
+};
+struct hv_dtab {
+	uint64_t base;
+	uint16_t limit;
+};
+struct hv_sregs {
+	struct hv_seg cs, ds, es, fs, gs, ss, tr, ldt;
+	struct hv_dtab gdt, idt;
+	uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base;
+	uint64_t pdptrs[4];
+};
+int hv_vcpu_get_regs(struct hv_vcpu *vcpu, struct hv_regs *regs); /* -EBUSY while it runs guest code */
+int hv_vcpu_set_regs(struct hv_vcpu *vcpu, const struct hv_regs *regs);
+int hv_vcpu_get_sregs(struct hv_vcpu *vcpu, struct hv_sregs *sregs);
+int hv_vcpu_set_sregs(struct hv_vcpu *vcpu, const struct hv_sregs *sregs);
+int hv_vcpu_get_msr(struct hv_vcpu *vcpu, uint32_t index, uint64_t *value);
+int hv_vcpu_set_msr(struct hv_vcpu *vcpu, uint32_t index, uint64_t value);
+int hv_vcpu_interrupt(struct hv_vcpu *vcpu, uint8_t vector); /* without irqchip */
+int hv_vcpu_nmi(struct hv_vcpu *vcpu);
+struct hv_exit_counter {
+	const char *name;
+	uint64_t count;
+};
+int hv_vcpu_exits(struct hv_vcpu *vcpu, struct hv_exit_counter *out, unsigned int max);
+struct hv_vcpu_figures {
+	unsigned int id;
+	int host_cpu;
+	const char *state; /* "running", "halted", "paused", "wait-for-init", ... */
+	uint64_t entries, halts, irq_injections, nmi_injections, mmio, pio, instructions, run_ns,
+		halt_ns, steal_ns;
+	uint64_t mmio_cache_hits, mmio_cache_misses, mmio_cache_stale;
+};
+int hv_vcpu_stats(struct hv_vcpu *vcpu, struct hv_vcpu_figures *out);
+
+/* ---- machine ----------------------------------------------------------------------------------------- */
+enum hv_machine_event {
+	HV_MACHINE_POWEROFF,	/* ACPI S5; detail "" */
+	HV_MACHINE_RESET,	/* the guest asked for a reset (keyboard controller, 0xcf9, triple fault) */
+	HV_MACHINE_PANIC,	/* pvpanic or the like; detail: what is known */
+	HV_MACHINE_CRASHED,	/* an internal inconsistency or an unhandled exit; detail: reason */
+	HV_MACHINE_DEBUG_EXIT,	/* port 0xf4; detail: decimal code */
+};
+struct hv_machine_callbacks {
+	/* Bytes from the guest's first serial port. Any engine thread; must not block. */
+	void (*console_output)(void *ctx, const void *data, size_t len);
+	/*
+	 * Once per occurrence. Any engine thread, so the callee hands it to its own loop
+	 * and never calls hv_machine_* from here. All vCPUs are stopped after each event
+	 * but PANIC (which may go on).
+	 */
+	void (*event)(void *ctx, enum hv_machine_event event, const char *detail);
+};
+enum hv_boot_kind { HV_BOOT_AUTO, HV_BOOT_LINUX, HV_BOOT_PVH, HV_BOOT_MULTIBOOT, HV_BOOT_FLAT };
+struct hv_machine_config {
+	const char *name;
+	unsigned int vcpus; /* 1..HV_CAP_NR_VCPUS */
+	uint64_t memory;    /* bytes, multiple of 1 MiB */
+	const char *processor, *vendor, *paging, *cpu_model; /* as hv_vm_config */
+	enum hv_mem_backing memory_backing;
+	int memory_fd; /* -1, or the RAM to adopt (migration, restore) */
+	struct {
+		enum hv_boot_kind kind;
+		int kernel_fd, initrd_fd; /* -1: none. Borrowed for the call */
+		const char *cmdline;
+	} boot;
+	const struct hv_machine_callbacks *callbacks;
+	void *ctx;
+	/* Where a message that names the offending field goes on -EINVAL. */
+	char error[256];
+};
+/* Allocates everything; no vCPU runs yet. -EINVAL with config->error, -ENOMEM, -ENOEXEC (kernel). */
+int hv_machine_create(struct hv_machine_config *config, struct hv_machine **out);
+int hv_machine_start(struct hv_machine *m);   /* vCPU threads start or go on */
+int hv_machine_pause(struct hv_machine *m);   /* returns when no vCPU is in the run loop */
+int hv_machine_reset(struct hv_machine *m);   /* paused or running; boots again */
+int hv_machine_power_button(struct hv_machine *m);
+int hv_machine_nmi(struct hv_machine *m);     /* to all vCPUs */
+/* Bytes to the guest's serial port; returns how many its buffer took (0: full, try later). */
+int hv_machine_console_input(struct hv_machine *m, const void *data, size_t len);
+struct hv_vm *hv_machine_vm(struct hv_machine *m); /* borrowed */
+struct hv_vcpu *hv_machine_vcpu(struct hv_machine *m, unsigned int i); /* NULL past the last */
+/* Seconds are the guest's own: CLOCK_MONOTONIC ns at the first guest instruction, 0 if none yet. */
+uint64_t hv_machine_first_instruction_ns(struct hv_machine *m);
+void hv_machine_destroy(struct hv_machine *m); /* NULL is fine; stops what runs */
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * VM and vCPU objects: what every room of the engine shares of them.
+ *
+ * A room's private part hangs off one pointer (`mmu`, `irqchip`, `arch`,
+ * `vendor_data`), so that adding a field to a room does not touch this file.
+ *
+ * Lock legend:
+ *  [I] immutable after creation     [V] vm->lock          [S] slots_lock
+ *  [R] RCU, updated under slots_lock [Q] irq_lock + RCU   [N] mn_invalidate_lock
+ *  [M] mmu_lock (write to change)   [L] hv_lock           [T] tsc_write_lock
+ *  [a] atomic, see the comment      [v] vcpu->mutex (its own thread)
+ */
+#ifndef HV_VM_VM_H
+#define HV_VM_VM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "hv/base/list.h"
+#include "hv/base/lock.h"
+#include "hv/base/refcount.h"
+#include "hv/vm/memslot.h"
+#include "hv/vm/mmu_ops.h"
+#include "hv/vm/types.h"
+#include "hv/vm/vendor.h"
+
+struct hv_mem;		 /* hv/mem: the VM's host address space object */
+struct hv_mmu_vm;	 /* hv/mmu */
+struct hv_mmu_vcpu;	 /* hv/mmu */
+struct hv_vcpu_arch;	 /* hv/vcpu */
+struct hv_irqchip;	 /* hv/irq */
+struct hv_lapic;	 /* hv/irq */
+struct hv_irq_routing;	 /* hv/vm/irq_routing.c */
+struct hv_bus_map;	 /* hv/vm/bus.c */
+struct hv_dirty_vm;	 /* hv/vm/dirty.c: cursors, rings */
+struct hv_dirty_ring;	 /* hv/vm/dirty_ring.c */
+struct hv_lp;		 /* hv/cpu: a logical processor */
+struct hv_processor_ops; /* hv/cpu/processor.h */
+struct hv_run;		 /* hv/hv.h: exit data for the user of the engine */
+
+enum hv_bus_kind { HV_BUS_PIO, HV_BUS_MMIO, HV_BUS_NUM };
+
+enum hv_paging { HV_PAGING_TDP, HV_PAGING_SHADOW };
+
+/*
+ * What hv/irq gives the run loop; hv/vm and hv/vcpu call the local APIC through
+ * this. NULL irqchip ops: the user of the engine injects interrupts itself.
+ */
+struct hv_irqchip_ops {
+	/* Highest pending vector that may be injected now, or -1. vCPU thread. */
+	int (*pending_interrupt)(struct hv_vcpu *vcpu);
+	/* The interrupt was taken: IRR -> ISR (or the PIC's INTA). Returns the vector, or -1. */
+	int (*ack_interrupt)(struct hv_vcpu *vcpu);
+	bool (*has_events)(struct hv_vcpu *vcpu); /* any thread: INIT/SIPI or interrupt pending */
+	/* Process INIT and SIPI; runs on the vCPU thread before entry. */
+	int (*accept_events)(struct hv_vcpu *vcpu);
+	uint64_t (*get_tpr)(struct hv_vcpu *vcpu);
+	void (*set_tpr)(struct hv_vcpu *vcpu, uint64_t cr8);
+	int (*rdmsr)(struct hv_vcpu *vcpu, uint32_t msr, uint64_t *val);  /* APIC base, x2APIC, TSC deadline */
+	int (*wrmsr)(struct hv_vcpu *vcpu, uint32_t msr, uint64_t val);	  /* 1: #GP */
+	void (*eoi)(struct hv_vcpu *vcpu, int vector);			  /* EOI by virtualised APIC */
+	void (*vcpu_reset)(struct hv_vcpu *vcpu, bool init_event);
+	void *(*apic_page)(struct hv_vcpu *vcpu); /* register page for APIC virtualisation */
+};
+
+struct hv_vm {
+	struct cds_list_head vm_link;		/* [L] vm_list */
+	struct hv_refcount users;		/* [a] */
+	char name[64];				/* [I] */
+	struct hv_mem *mem;			/* [I] */
+	const struct hv_vendor_ops *vendor;	/* [I] */
+	const struct hv_processor_ops *processor; /* [I] */
+	const struct hv_mmu_ops *mmu_ops;	/* [I] */
+	enum hv_paging paging;			/* [I] */
+
+	struct hv_mutex lock;
+	struct hv_vcpu *vcpus[HV_MAX_VCPUS];	/* [V] to add; readers use nr_vcpus then the slot */
+	_Atomic unsigned int nr_vcpus;		/* [a] release after vcpus[] is filled */
+
+	struct hv_mutex slots_lock;
+	struct hv_mutex slots_arch_lock;
+	struct hv_memslots *memslots[HV_ADDRESS_SPACE_NUM]; /* [R] */
+
+	struct hv_spinlock mn_invalidate_lock;
+	unsigned long mn_active_invalidate_count; /* [N] */
+	struct hv_rwlock mmu_lock;
+	unsigned long invalidate_seq;		/* [M] */
+	unsigned long invalidate_in_progress;	/* [M] */
+	hv_gfn_t invalidate_start;		/* [M] union of the ranges in progress */
+	hv_gfn_t invalidate_end;		/* [M] */
+	struct hv_mmu_vm *mmu;			/* [I] */
+	struct hv_dirty_vm *dirty;		/* [I] */
+
+	struct hv_mutex irq_lock;
+	struct hv_irq_routing *irq_routing;	/* [Q] */
+	struct hv_bus_map *buses[HV_BUS_NUM];	/* [R] */
+	const struct hv_irqchip_ops *irqchip_ops; /* [I] after machine creation */
+	struct hv_irqchip *irqchip;		/* [I] */
+
+	struct hv_spinlock tsc_write_lock;
+	struct hv_tsc_sync *tsc_sync;		/* [T] hv/vm/tsc.c */
+
+	void *arch;				/* [I] hv/vcpu: per-VM part (CPU model, kvmclock) */
+	void *vendor_data;			/* [I] */
+	/* A VM whose state is inconsistent is stopped, alone, with a reason. */
+	_Atomic bool bugged;			/* [a] once true, stays true */
+	char bug_reason[160];			/* written once by the setter of bugged */
+	const char *trace_tag;			/* [I] */
+};
+
+/* vCPU modes, as the TLB-flush protocol needs them (hv/vm/request.c). */
+enum hv_vcpu_mode {
+	HV_OUTSIDE_GUEST_MODE,
+	HV_IN_GUEST_MODE,
+	HV_EXITING_GUEST_MODE,
+	HV_READING_SHADOW_PAGE_TABLES,
+};
+
+/* Requests: bits of vcpu->requests. WAIT: the requester waits until the vCPU has left guest mode. */
+#define HV_REQ_WAIT (1U << 8)
+enum hv_request {
+	HV_REQ_TLB_FLUSH = 0 | HV_REQ_WAIT,
+	HV_REQ_VM_DEAD = 1 | HV_REQ_WAIT,
+	HV_REQ_UNBLOCK = 2,
+	HV_REQ_EVENT = 3,		/* look for interrupts again */
+	HV_REQ_MMU_RELOAD = 4,		/* the root was invalidated */
+	HV_REQ_TLB_FLUSH_GUEST = 5,
+	HV_REQ_CLOCK_UPDATE = 6,
+	HV_REQ_STEAL_UPDATE = 7,
+	HV_REQ_NMI = 8,
+	HV_REQ_APICV_UPDATE = 9,
+	HV_REQ_UPDATE_CPU_DIRTY_LOGGING = 10,
+	HV_REQ_DIRTY_RING_SOFT_FULL = 11,
+	HV_REQ_PAUSE = 12 | HV_REQ_WAIT, /* leave the run loop to the user */
+	HV_REQ_TRIPLE_FAULT = 13,
+	HV_REQ_PML_FLUSH = 14,
+};
+
+/* Multiprocessor state, KVM's names. */
+enum hv_mp_state {
+	HV_MP_RUNNABLE,
+	HV_MP_UNINITIALIZED, /* waiting for INIT */
+	HV_MP_INIT_RECEIVED, /* waiting for SIPI */
+	HV_MP_HALTED,
+	HV_MP_STOPPED,
+};
+
+struct hv_vcpu {
+	struct hv_vm *vm;			/* [I] */
+	unsigned int id;			/* [I] also the APIC id */
+	struct hv_mutex mutex;			/* held by the thread inside hv_vcpu_run */
+	pthread_t thread;			/* valid while loaded */
+	int cpu;				/* [v] host CPU it is loaded on, -1: none */
+	struct hv_lp *lp;			/* [I] its logical processor */
+	_Atomic int mode;			/* [a] enum hv_vcpu_mode; pairs in hv/vm/request.c */
+	_Atomic uint64_t requests;		/* [a] bit per request number */
+	_Atomic int mp_state;			/* [a] enum hv_mp_state; changed by its thread */
+
+	/* Blocking (HLT): a mutex and condition of its own, a leaf. */
+	struct hv_mutex block_lock;
+	struct hv_cond block_cond;
+	bool blocked;				/* under block_lock */
+
+	struct hv_mmu_vcpu *mmu;		/* [I] */
+	struct hv_vcpu_arch *arch;		/* [I] hv/vcpu */
+	void *vendor_data;			/* [I] struct vmx_vcpu / svm_vcpu */
+	struct hv_lapic *apic;			/* [I] NULL without irqchip */
+	struct hv_dirty_ring *dirty_ring;	/* [I] NULL unless enabled */
+	struct hv_run *run;			/* [v] exit data */
+
+	/* Last memslot hit, keyed by generation; only this vCPU's thread. */
+	uint64_t last_slot_generation;		/* [v] */
+	int last_slot_id;			/* [v] */
+
+	_Atomic uint64_t *exits;		/* [a] counters, vendor->exit_count of them */
+	struct hv_vcpu_stats {
+		_Atomic uint64_t entries, halts, irq_injections, nmi_injections, mmio, pio,
+			pf_taken, pf_fixed, pf_fast, pf_spurious, pf_retry, mmio_cache_hits,
+			mmio_cache_stale, mmio_cache_misses, tlb_flushes, dirty_ring_full, blocked_ns,
+			run_ns;
+	} stats;				/* [a] relaxed counters */
+};
+
+/* ---- hv/vm/vm.c --------------------------------------------------------------- */
+struct hv_vm_params {
+	const char *name;
+	const struct hv_processor_ops *processor;
+	const struct hv_vendor_ops *vendor;
+	const struct hv_mmu_ops *mmu_ops;
+	enum hv_paging paging;
+	struct hv_mem *mem; /* borrowed: outlives the VM */
+};
+/* Takes cpus_read_lock and hv_lock (usage count, vm_list). */
+int vm_create(const struct hv_vm_params *params, struct hv_vm **out);
+void vm_get(struct hv_vm *vm);
+void vm_put(struct hv_vm *vm); /* the last put tears down: vCPUs, slots, MMU, hardware */
+int vm_add_vcpu(struct hv_vm *vm, unsigned int id, struct hv_vcpu **out);
+/*
+ * Stop this VM, and only it, because its state is inconsistent. Any context;
+ * the first reason wins; every vCPU gets HV_REQ_VM_DEAD.
+ */
+void vm_bugged(struct hv_vm *vm, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static inline struct hv_vcpu *vm_vcpu(struct hv_vm *vm, unsigned int i)
+{
+	return i < atomic_load_explicit(&vm->nr_vcpus, memory_order_acquire) ? vm->vcpus[i] : NULL;
+}
+
+/* ---- hv/vm/request.c ------------------------------------------------------------ */
+void vcpu_make_request(struct hv_vcpu *vcpu, enum hv_request req);  /* any thread; no kick */
+bool vcpu_check_request(struct hv_vcpu *vcpu, enum hv_request req); /* test and clear, own thread */
+bool vcpu_request_pending(struct hv_vcpu *vcpu);
+void vcpu_kick(struct hv_vcpu *vcpu);	  /* make it leave guest mode or wake from block */
+void vcpu_wake_up(struct hv_vcpu *vcpu);
+/* Request to all, kick, and for HV_REQ_WAIT wait until each has acknowledged. */
+void vm_make_all_requests(struct hv_vm *vm, enum hv_request req);
+void vm_flush_remote_tlbs(struct hv_vm *vm);
+void vm_flush_remote_tlbs_range(struct hv_vm *vm, hv_gfn_t start, uint64_t npages);
+/* Mode transitions around guest entry; false: a request is pending, do not enter. */
+bool vcpu_enter_guest_mode(struct hv_vcpu *vcpu);
+void vcpu_exit_guest_mode(struct hv_vcpu *vcpu);
+/* Lockless walks of page tables by this thread (freed tables wait for them). */
+void vcpu_walk_lockless_begin(struct hv_vcpu *vcpu);
+void vcpu_walk_lockless_end(struct hv_vcpu *vcpu);
+
+/* ---- hv/vm/notifier.c: host memory takes pages back -------------------------------- */
+/* True: an invalidation is or was under way since seq was read; mmu_lock held. */
+bool vm_invalidate_retry(struct hv_vm *vm, unsigned long seq, hv_gfn_t gfn);
+unsigned long vm_invalidate_seq(struct hv_vm *vm); /* with the read barrier of the pair */
+
+/* ---- hv/vm/dirty.c -------------------------------------------------------------------- */
+/* The one way a guest frame becomes dirty. RCU read side or slots_lock; vcpu may be NULL. */
+void vm_mark_page_dirty(struct hv_vm *vm, struct hv_vcpu *vcpu, struct hv_memslot *slot,
+			hv_gfn_t gfn);
+static inline bool memslot_dirty_logged(const struct hv_memslot *slot)
+{
+	return slot->flags & HV_MEM_LOG_DIRTY_PAGES;
+}
+
+/* ---- hv/vm/guest_mem.c: access by the engine and devices -------------------------------- */
+/* Copy; marks written pages dirty. -EFAULT where no slot (or a read-only one) is. Any thread. */
+int vm_read_guest(struct hv_vm *vm, hv_gpa_t gpa, void *buf, uint64_t len);
+int vm_write_guest(struct hv_vm *vm, hv_gpa_t gpa, const void *buf, uint64_t len);
+
+#endif
