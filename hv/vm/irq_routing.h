@@ -21,8 +21,18 @@ struct hv_irq_route {
 	int (*set)(const struct hv_irq_route *route, struct hv_vm *vm, int source, int level);
 };
 
+#define HV_ROUTES_PER_GSI 3 /* both PICs and the I/O APIC at most */
+
+/*
+ * Replace the whole table; takes irq_lock. -EINVAL: a gsi of HV_MAX_GSI or more, a route
+ * without `set`, or more than HV_ROUTES_PER_GSI routes of one gsi; -ENOMEM. The old
+ * table is in force until the call returns, and not afterwards.
+ */
 int irq_routing_set(struct hv_vm *vm, const struct hv_irq_route *routes, unsigned int count);
-/* Raise or lower a line, or send the edge of an MSI route. Any thread. */
+/*
+ * Raise or lower a line, or send the edge of an MSI route. Any thread. Sum of what
+ * the routes' set() returned, those below 0 left out; -1: no route took it.
+ */
 int irq_set_level(struct hv_vm *vm, int source, uint32_t gsi, int level);
 
 #endif

@@ -27,15 +27,25 @@ struct hv_mmu_ops {
 	 * Memslot updates; slots_lock held. prepare may fail (and leaves nothing
 	 * behind when it does); it allocates new->arch, with slots_arch_lock held.
 	 */
+	/* old and new may share `arch`; a MOVE that needs another one frees nothing of old. */
 	int (*slot_prepare)(struct hv_vm *vm, const struct hv_memslot *old, struct hv_memslot *new,
 			    enum hv_mr_change change);
-	/* After the final publish and its grace period: write-protect, split, collapse. */
+	/*
+	 * After the final publish and its grace period: write-protect, split, collapse.
+	 * slots_lock held. Frames of `new` have to be armed (write-protected or D
+	 * cleared, and flushed) when memslot_log_must_arm(vm, old, new) of hv/vm/dirty.h
+	 * says so, and only then; on DELETE new is NULL, on CREATE old is NULL.
+	 */
 	void (*slot_commit)(struct hv_vm *vm, const struct hv_memslot *old,
 			    const struct hv_memslot *new, enum hv_mr_change change);
 	/* The slot was published INVALID and readers are gone: drop every translation of it. */
 	void (*slot_flush)(struct hv_vm *vm, struct hv_memslot *slot);
 	void (*slot_free_arch)(struct hv_vm *vm, struct hv_memslot_arch *arch);
-	/* A new generation is in force; the low bits may have wrapped. */
+	/*
+	 * A new generation is about to be in force: bit 63 is still set, so nothing is
+	 * cached meanwhile. Its low bits may have wrapped: then zap all MMIO SPTEs.
+	 * slots_lock held.
+	 */
 	void (*generation_changed)(struct hv_vm *vm, uint64_t generation);
 
 	/* Notifier side, mmu_lock held for write. True: a TLB flush is needed. */
@@ -45,11 +55,15 @@ struct hv_mmu_ops {
 
 	/*
 	 * Dirty log: arm the frames base_gfn + bit of mask again (write protection, or
-	 * the D bit cleared, as the slot is logged). mmu_lock held for write.
+	 * the D bit cleared, as the slot is logged). mmu_lock held for write. The caller
+	 * flushes the TLBs once for all its calls, before it lets go of slots_lock.
 	 */
 	void (*dirty_log_rearm)(struct hv_vm *vm, struct hv_memslot *slot, hv_gfn_t base_gfn,
 				uint64_t mask);
-	/* Drain hardware dirty buffers (PML) of all vCPUs into the log. */
+	/*
+	 * Drain hardware dirty buffers (PML) of all vCPUs into the log; returns when every
+	 * write that reached a buffer before the call is in the log. slots_lock held.
+	 */
 	void (*dirty_log_sync)(struct hv_vm *vm);
 };
 

@@ -11,14 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hv/base/util.h" /* HV_PAGE_SHIFT, HV_PAGE_SIZE, HV_PAGE_MASK */
+
 typedef uint64_t hv_gpa_t;
 typedef uint64_t hv_gfn_t;
 typedef uint64_t hv_hva_t;
 typedef uint64_t hv_pfn_t;
-
-#define HV_PAGE_SHIFT 12
-#define HV_PAGE_SIZE  (1ULL << HV_PAGE_SHIFT)
-#define HV_PAGE_MASK  (~(HV_PAGE_SIZE - 1))
 
 /* Mapping levels: the size of what one leaf entry of that level maps. */
 enum hv_pg_level {
@@ -35,6 +33,8 @@ enum hv_pg_level {
 #define HV_ADDRESS_SPACE_NUM 2	   /* normal, SMM */
 #define HV_MEM_SLOTS_MAX     32764 /* user memslots per address space */
 #define HV_MAX_VCPUS	     8
+/* Pages of one slot, as KVM bounds them (KVM_MEM_MAX_NR_PAGES). */
+#define HV_MEM_MAX_NR_PAGES  ((1ULL << 31) - 1)
 #define HV_INVALID_PFN	     (~0ULL)
 #define HV_INVALID_GPA	     (~0ULL)
 

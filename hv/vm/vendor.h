@@ -70,6 +70,8 @@ struct hv_vendor_ops {
 	void (*update_cr8_intercept)(struct hv_vcpu *vcpu, int tpr, int irr);
 	/* Any thread: a posted interrupt was written; make the processor look. False: kick instead. */
 	bool (*deliver_posted)(struct hv_vcpu *vcpu, uint8_t vector);
+	/* Any thread: a posted interrupt waits for this vCPU (ON bit). NULL: assume one does. */
+	bool (*posted_pending)(struct hv_vcpu *vcpu);
 	void (*apicv_refresh)(struct hv_vcpu *vcpu);
 
 	void (*write_tsc_offset)(struct hv_vcpu *vcpu, uint64_t offset);

@@ -61,6 +61,9 @@ struct hv_irqchip_ops {
 	int (*wrmsr)(struct hv_vcpu *vcpu, uint32_t msr, uint64_t val);	  /* 1: #GP */
 	void (*eoi)(struct hv_vcpu *vcpu, int vector);			  /* EOI by virtualised APIC */
 	void (*vcpu_reset)(struct hv_vcpu *vcpu, bool init_event);
+	/* Teardown by the last vm_put, after no vCPU can run; may be NULL. */
+	void (*vcpu_destroy)(struct hv_vcpu *vcpu);
+	void (*vm_destroy)(struct hv_vm *vm);
 	void *(*apic_page)(struct hv_vcpu *vcpu); /* register page for APIC virtualisation */
 };
 
@@ -135,7 +138,9 @@ enum hv_request {
 	HV_REQ_PAUSE = 12 | HV_REQ_WAIT, /* leave the run loop to the user */
 	HV_REQ_TRIPLE_FAULT = 13,
 	HV_REQ_PML_FLUSH = 14,
+	HV_REQ_CPU_MOVE = 15,		/* leave the host CPU (hardware_vcpu_put) and load again */
 };
+#define HV_REQ_NR(req) ((unsigned int)(req) & ~HV_REQ_WAIT) /* bit in vcpu->requests */
 
 /* Multiprocessor state, KVM's names. */
 enum hv_mp_state {
@@ -151,16 +156,18 @@ struct hv_vcpu {
 	unsigned int id;			/* [I] also the APIC id */
 	struct hv_mutex mutex;			/* held by the thread inside hv_vcpu_run */
 	pthread_t thread;			/* valid while loaded */
-	int cpu;				/* [v] host CPU it is loaded on, -1: none */
+	_Atomic int cpu;			/* [a] host CPU it is loaded on, -1: none; set by its thread */
 	struct hv_lp *lp;			/* [I] its logical processor */
 	_Atomic int mode;			/* [a] enum hv_vcpu_mode; pairs in hv/vm/request.c */
 	_Atomic uint64_t requests;		/* [a] bit per request number */
 	_Atomic int mp_state;			/* [a] enum hv_mp_state; changed by its thread */
+	_Atomic uint32_t exit_seq;		/* [a] times it became OUTSIDE; a futex word */
+	_Atomic uint32_t exit_waiters;		/* [a] threads that wait for exit_seq to move */
+	_Atomic uint32_t blocked;		/* [a] 1: inside vcpu_block; a futex word */
 
-	/* Blocking (HLT): a mutex and condition of its own, a leaf. */
-	struct hv_mutex block_lock;
-	struct hv_cond block_cond;
-	bool blocked;				/* under block_lock */
+	/* Posted interrupts while blocked (hv/vm/wakeup.c) */
+	struct cds_list_head wakeup_link;	/* wakeup_vcpus_on_cpu_lock of wakeup_cpu */
+	int wakeup_cpu;				/* [v] -1: on no list */
 
 	struct hv_mmu_vcpu *mmu;		/* [I] */
 	struct hv_vcpu_arch *arch;		/* [I] hv/vcpu */
@@ -169,16 +176,21 @@ struct hv_vcpu {
 	struct hv_dirty_ring *dirty_ring;	/* [I] NULL unless enabled */
 	struct hv_run *run;			/* [v] exit data */
 
-	/* Last memslot hit, keyed by generation; only this vCPU's thread. */
+	/* Last memslot hit, valid for one published generation; only this vCPU's thread. */
 	uint64_t last_slot_generation;		/* [v] */
-	int last_slot_id;			/* [v] */
+	struct hv_memslot *last_slot;		/* [v] */
+
+	/* Time-stamp counter (hv/vm/tsc.c) */
+	_Atomic uint64_t tsc_offset;		/* [T] to write; guest TSC = host TSC + offset */
+	uint64_t tsc_generation;		/* [T] */
+	uint32_t tsc_khz;			/* [I] 0: the host's */
 
 	_Atomic uint64_t *exits;		/* [a] counters, vendor->exit_count of them */
 	struct hv_vcpu_stats {
 		_Atomic uint64_t entries, halts, irq_injections, nmi_injections, mmio, pio,
 			pf_taken, pf_fixed, pf_fast, pf_spurious, pf_retry, mmio_cache_hits,
 			mmio_cache_stale, mmio_cache_misses, tlb_flushes, dirty_ring_full, blocked_ns,
-			run_ns;
+			run_ns, pages_dirtied;
 	} stats;				/* [a] relaxed counters */
 };
 
@@ -193,6 +205,8 @@ struct hv_vm_params {
 };
 /* Takes cpus_read_lock and hv_lock (usage count, vm_list). */
 int vm_create(const struct hv_vm_params *params, struct hv_vm **out);
+/* Calls fn for each VM of vm_list under hv_lock until it returns non-zero; returns that. */
+int vm_for_each(int (*fn)(struct hv_vm *vm, void *ctx), void *ctx);
 void vm_get(struct hv_vm *vm);
 void vm_put(struct hv_vm *vm); /* the last put tears down: vCPUs, slots, MMU, hardware */
 int vm_add_vcpu(struct hv_vm *vm, unsigned int id, struct hv_vcpu **out);
@@ -207,13 +221,32 @@ static inline struct hv_vcpu *vm_vcpu(struct hv_vm *vm, unsigned int i)
 	return i < atomic_load_explicit(&vm->nr_vcpus, memory_order_acquire) ? vm->vcpus[i] : NULL;
 }
 
+static inline bool vm_is_bugged(struct hv_vm *vm)
+{
+	return atomic_load_explicit(&vm->bugged, memory_order_acquire);
+}
+
 /* ---- hv/vm/request.c ------------------------------------------------------------ */
 void vcpu_make_request(struct hv_vcpu *vcpu, enum hv_request req);  /* any thread; no kick */
 bool vcpu_check_request(struct hv_vcpu *vcpu, enum hv_request req); /* test and clear, own thread */
 bool vcpu_request_pending(struct hv_vcpu *vcpu);
 void vcpu_kick(struct hv_vcpu *vcpu);	  /* make it leave guest mode or wake from block */
 void vcpu_wake_up(struct hv_vcpu *vcpu);
-/* Request to all, kick, and for HV_REQ_WAIT wait until each has acknowledged. */
+/*
+ * Sleep until an interrupt or another event is pending (irqchip_ops->has_events, or
+ * `runnable` where it is not NULL), a request is pending, or vcpu_wake_up is called
+ * once. Own thread, mode OUTSIDE, no RCU read side, no spinlock. May return early.
+ */
+void vcpu_block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu));
+/* One vCPU: request, kick, and for HV_REQ_WAIT wait until it has left guest mode. */
+void vcpu_request_and_kick(struct hv_vcpu *vcpu, enum hv_request req);
+/*
+ * Request to all, kick, and for HV_REQ_WAIT wait until each has acknowledged: it has
+ * been seen outside guest mode (and outside a lockless walk) after the request was
+ * set. May be called under mmu_lock and in an RCU read side; never inside a lockless
+ * walk of the calling thread. lp_kick is sticky like an interrupt that is pending: a kick
+ * between vcpu_enter_guest_mode and the entry itself ends that entry at once.
+ */
 void vm_make_all_requests(struct hv_vm *vm, enum hv_request req);
 void vm_flush_remote_tlbs(struct hv_vm *vm);
 void vm_flush_remote_tlbs_range(struct hv_vm *vm, hv_gfn_t start, uint64_t npages);
@@ -227,17 +260,19 @@ void vcpu_walk_lockless_end(struct hv_vcpu *vcpu);
 /* ---- hv/vm/notifier.c: host memory takes pages back -------------------------------- */
 /* True: an invalidation is or was under way since seq was read; mmu_lock held. */
 bool vm_invalidate_retry(struct hv_vm *vm, unsigned long seq, hv_gfn_t gfn);
+/* The same without mmu_lock, to give up early; may say false too often, so ask again under it. */
+bool vm_invalidate_retry_unlocked(struct hv_vm *vm, unsigned long seq, hv_gfn_t gfn);
 unsigned long vm_invalidate_seq(struct hv_vm *vm); /* with the read barrier of the pair */
 
 /* ---- hv/vm/dirty.c -------------------------------------------------------------------- */
-/* The one way a guest frame becomes dirty. RCU read side or slots_lock; vcpu may be NULL. */
+/*
+ * The one way a guest frame becomes dirty. RCU read side or slots_lock; vcpu may be
+ * NULL, or is the calling thread's. Order, or a write is lost: a fault marks under
+ * the mmu_lock section that makes the SPTE writable; the fast path marks after its
+ * cmpxchg; a copy by the engine or a device marks after the bytes are written.
+ */
 void vm_mark_page_dirty(struct hv_vm *vm, struct hv_vcpu *vcpu, struct hv_memslot *slot,
 			hv_gfn_t gfn);
-static inline bool memslot_dirty_logged(const struct hv_memslot *slot)
-{
-	return slot->flags & HV_MEM_LOG_DIRTY_PAGES;
-}
-
 /* ---- hv/vm/guest_mem.c: access by the engine and devices -------------------------------- */
 /* Copy; marks written pages dirty. -EFAULT where no slot (or a read-only one) is. Any thread. */
 int vm_read_guest(struct hv_vm *vm, hv_gpa_t gpa, void *buf, uint64_t len);

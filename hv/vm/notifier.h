@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The VM's side of host memory invalidation, as KVM's MMU notifier: hv/mem calls
+ * these through the notifier that vm_create registers; tests call them directly.
+ * None takes slots_lock or slots_arch_lock. Ranges are [start, end) in bytes.
+ */
+#ifndef HV_VM_NOTIFIER_H
+#define HV_VM_NOTIFIER_H
+
+#include "hv/vm/vm.h"
+
+/*
+ * start: on return no translation of the range is left and none comes up again
+ * before the matching end. Pairs may nest and overlap, from any thread.
+ */
+void notifier_invalidate_start(struct hv_vm *vm, hv_hva_t start, hv_hva_t end);
+void notifier_invalidate_end(struct hv_vm *vm, hv_hva_t start, hv_hva_t end);
+/* Age: clear the accessed state; true if any page was young. flush: TLBs as well. */
+bool notifier_clear_flush_young(struct hv_vm *vm, hv_hva_t start, hv_hva_t end);
+bool notifier_clear_young(struct hv_vm *vm, hv_hva_t start, hv_hva_t end);
+bool notifier_test_young(struct hv_vm *vm, hv_hva_t start, hv_hva_t end);
+
+#endif
