@@ -42,7 +42,12 @@ struct hv_pf_request {
 	uint32_t fault_error_code;
 };
 
-/* Handle a TDP violation or a guest #PF under shadow paging. vCPU thread, RCU read side held. */
+/*
+ * Handle a TDP violation or a guest #PF under shadow paging. vCPU thread, RCU read side
+ * held. An MMIO entry that the processor reports as not present (NPT, shadow) is found
+ * here too. HV_PF_RETRY while the slot is being deleted or moved: leave the read side
+ * before the next attempt, or the update never ends.
+ */
 int mmu_page_fault(struct hv_vcpu *vcpu, struct hv_pf_request *req);
 /*
  * An MMIO-marked entry was hit (EPT misconfiguration, or reserved bits in NPT/shadow).
@@ -54,7 +59,12 @@ int mmu_handle_mmio_hit(struct hv_vcpu *vcpu, uint64_t addr, hv_gpa_t *gpa, bool
 int mmu_reload(struct hv_vcpu *vcpu);
 void mmu_unload(struct hv_vcpu *vcpu);
 
-/* Shadow paging: the guest changed what its page walk depends on. */
+/*
+ * Shadow paging: the guest changed what its page walk depends on. The processor runs
+ * with CR0.PG, CR0.WP, CR4.PAE and EFER.NXE set whatever the guest has, EFER.LMA as the
+ * guest's, and CR3 as load_mmu_root says (level 3: a PAE table of four entries). While
+ * the guest's CR0.PG is 0 hide its CR4.SMEP, SMAP, PKE and LA57 from the processor.
+ */
 struct hv_guest_paging { /* filled by hv/vcpu from the register file */
 	uint64_t cr0, cr3, cr4, efer, pkru;
 	uint64_t pdptrs[4];
@@ -98,6 +108,34 @@ int mmu_set_ad_bits(struct hv_vm *vm, enum hv_mmu_toggle on); /* before the firs
 /* Pre-fault [gpa, gpa + size) for a vCPU; returns bytes done or -errno. */
 int64_t mmu_prefault(struct hv_vcpu *vcpu, hv_gpa_t gpa, uint64_t size);
 
-/* gva -> gpa as the guest's tables say now (debuggers, the API). -EFAULT: no translation. */
+/*
+ * The engine itself wrote guest memory as the instruction of this vCPU would have
+ * (an emulated store): shadow pages of that memory follow. vCPU thread, RCU read side
+ * held, after the bytes are in memory. A no-op under TDP.
+ */
+void mmu_guest_written(struct hv_vcpu *vcpu, hv_gpa_t gpa, uint32_t len);
+
+/* The address space whose slots the vCPU sees: 0, or 1 in SMM. The next entry reloads. */
+void mmu_set_address_space(struct hv_vcpu *vcpu, unsigned int as_id);
+
+/* How writes to logged slots are noticed. */
+enum hv_mmu_dirty_mode {
+	HV_MMU_DIRTY_WP,   /* write protection; always possible */
+	HV_MMU_DIRTY_DBIT, /* D bits, collected by dirty_log_sync and by every zap */
+	HV_MMU_DIRTY_PML,  /* D bits, logged by the processor into the PML buffer */
+};
+/* Before the first vCPU runs. -EINVAL: needs A/D bits or PML. The default: PML where there is, else WP. */
+int mmu_set_dirty_mode(struct hv_vm *vm, enum hv_mmu_dirty_mode mode);
+/* 4 or 5, before the first vCPU runs; -EINVAL: not that processor's. */
+int mmu_set_tdp_level(struct hv_vm *vm, int level);
+
+/* For vendors, constant once the first vCPU runs: EPTP bit 6, the PML control, EPTP bits 5:3. */
+bool mmu_ad_bits(struct hv_vm *vm);
+/*
+ * With PML the vendor drains the buffer in run(), before vcpu_exit_guest_mode: who has
+ * seen the vCPU outside guest mode may rely on the log.
+ */
+bool mmu_uses_pml(struct hv_vm *vm);
+int mmu_tdp_level(struct hv_vm *vm);
 
 #endif
