@@ -3,7 +3,7 @@
  * Messages of the engine. It never prints by itself: they go to one sink that
  * the program sets before it makes its first VM, and are dropped without one.
  *
- *	hv_log(&vm->log, HV_LOG_WARN, "slot %u: %s", id, strerror(-err));
+ *	hv_log(&vm->log, HV_LOG_WARNING, "slot %u: %s", id, strerror(-err));
  *	hv_log(NULL, HV_LOG_INFO, "virtualization enabled on %d CPUs", n);
  *
  * Log once, at the boundary that gives up, not on every level of a return.
@@ -15,14 +15,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* syslog's numbers. */
-enum hv_log_level {
-	HV_LOG_CRIT = 2,
-	HV_LOG_ERR = 3,
-	HV_LOG_WARN = 4,
-	HV_LOG_INFO = 6,
-	HV_LOG_DEBUG = 7,
-};
+#include "hv/hv.h" /* enum hv_log_level */
+
+/* Besides the public levels, all of them syslog's numbers: the last words of hv_bug(). */
+#define HV_LOG_CRIT ((enum hv_log_level)2)
 
 /* Longer messages are cut. */
 #define HV_LOG_MESSAGE_MAX 512
