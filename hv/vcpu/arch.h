@@ -4,7 +4,7 @@
  * modules only. Everybody else uses hv/vcpu/vcpu.h.
  *
  * Lock legend: [v] vcpu->mutex (the vCPU's own thread); [a] atomic; [I] immutable
- * after creation; [K] clock_lock.
+ * after creation.
  */
 #ifndef HV_VCPU_ARCH_H
 #define HV_VCPU_ARCH_H
@@ -47,8 +47,8 @@ struct hv_vm_arch {
 	 * Paravirtual clock: guest ns = clock_ns + scale(host tsc - clock_tsc). One base
 	 * for all vCPUs, so that the clock is the same on each (TSC_STABLE).
 	 */
-	struct hv_spinlock clock_lock;
-	uint64_t clock_tsc, clock_ns;		/* [K] */
+	uint64_t clock_tsc;			/* [I] host TSC */
+	_Atomic uint64_t clock_ns;		/* [a] */
 	uint32_t clock_mul;			/* [I] 32-bit fraction */
 	int8_t clock_shift;			/* [I] */
 	_Atomic uint64_t wall_clock_gpa;	/* [a] last MSR write */
@@ -84,10 +84,12 @@ struct vcpu_emulator {
 	unsigned int nr_ops;		/* done so far by this instruction */
 	unsigned int next_op;		/* replay position */
 	uint64_t key[3];		/* rcx, rsi, rdi: the iteration that ops[] belong to */
-	unsigned int work;		/* accesses in this step, for the limit */
 	struct { uint64_t gpa; uint32_t len; } written[8]; /* RAM stores to report to the MMU */
 	unsigned int nr_written;
-	bool wants_exit;		/* run page is filled in */
+	bool todo;			/* ops[nr_ops] is noted and not done */
+	bool retry;			/* a slot is in transition: back to the guest */
+	bool exit_to_user, cr_written;
+	uint64_t user_rip;		/* of the access that the user does */
 	int error;
 };
 
@@ -121,7 +123,7 @@ struct hv_vcpu_arch {
 	bool int_window_wanted;			/* [v] the user's request, as at this entry */
 
 	int (*complete_io)(struct hv_vcpu *vcpu); /* [v] after an exit to the user */
-	struct { uint8_t size; } pio;		/* [v] IN in flight */
+	struct { uint8_t size, insn_len; uint64_t rip; } pio; /* [v] port access in flight */
 	struct vcpu_emulator emul;		/* [v] */
 
 	/* MSRs that neither VMCS, VMCB nor the processor keeps */
@@ -133,7 +135,6 @@ struct hv_vcpu_arch {
 	uint32_t kvmclock_version;		/* [v] */
 	struct vcpu_steal steal;
 
-	uint64_t tsc_offset;			/* [v] guest = host + offset */
 };
 
 static inline struct hv_vm_arch *vm_arch(struct hv_vm *vm)
@@ -178,6 +179,7 @@ void paging_changed(struct hv_vcpu *vcpu);
 bool paging_load_pdptrs(struct hv_vcpu *vcpu, uint64_t cr3);
 bool paging_is_pae(const struct hv_regs_cache *r);
 /* emulate.c */
+#define HV_INTERNAL_EMULATION 1 /* suberror: KVM's number for an emulation failure */
 void emulate_reset(struct hv_vcpu *vcpu);
 void emulate_destroy(struct hv_vcpu *vcpu);
 

@@ -127,6 +127,11 @@ int vcpu_handle_mmio(struct hv_vcpu *vcpu, hv_gpa_t gpa);
  * it says. addr and error_code as in struct hv_pf_request.
  */
 int vcpu_handle_page_fault(struct hv_vcpu *vcpu, uint64_t addr, uint64_t error_code);
+/*
+ * Deliver an event by software, in modes that the processor cannot enter: 0; -EAGAIN: a
+ * slot is in transition, try again; -EIO: the guest's tables are not in memory.
+ */
+int vcpu_emulate_event(struct hv_vcpu *vcpu, const struct hv_event *event);
 struct x86_icpt_task;
 int vcpu_emulate_task_switch(struct hv_vcpu *vcpu, const struct x86_icpt_task *task,
 			     unsigned int insn_len);

@@ -65,6 +65,8 @@ struct hv_vendor_ops {
 	void (*cancel_injection)(struct hv_vcpu *vcpu);
 	bool (*interrupt_allowed)(struct hv_vcpu *vcpu);
 	bool (*nmi_allowed)(struct hv_vcpu *vcpu);
+	/* An instruction was emulated: STI and MOV SS no longer hold interrupts back. */
+	void (*clear_interrupt_shadow)(struct hv_vcpu *vcpu);
 	void (*enable_irq_window)(struct hv_vcpu *vcpu);
 	void (*enable_nmi_window)(struct hv_vcpu *vcpu);
 	void (*update_cr8_intercept)(struct hv_vcpu *vcpu, int tpr, int irr);
