@@ -316,6 +316,10 @@ struct hv_machine_callbacks {
 	void (*event)(void *ctx, enum hv_machine_event event, const char *detail);
 };
 enum hv_boot_kind { HV_BOOT_AUTO, HV_BOOT_LINUX, HV_BOOT_PVH, HV_BOOT_MULTIBOOT, HV_BOOT_FLAT };
+/* Devices for test guests, never there unless asked for. */
+#define HV_MACHINE_DEBUG_EXIT (1U << 0) /* port 0xf4: a write ends the run */
+#define HV_MACHINE_TESTDEV    (1U << 1) /* pc-testdev: 0xe0-0xef, 0x2000-0x2017, 0xff000000 */
+
 struct hv_machine_config {
 	const char *name;
 	unsigned int vcpus; /* 1..HV_CAP_NR_VCPUS */
@@ -328,6 +332,7 @@ struct hv_machine_config {
 		int kernel_fd, initrd_fd; /* -1: none. Borrowed for the call */
 		const char *cmdline;
 	} boot;
+	unsigned int test_devices; /* HV_MACHINE_* */
 	const struct hv_machine_callbacks *callbacks;
 	void *ctx;
 	/* Where a message that names the offending field goes on -EINVAL. */
@@ -335,7 +340,8 @@ struct hv_machine_config {
 };
 /* Allocates everything; no vCPU runs yet. -EINVAL with config->error, -ENOMEM, -ENOEXEC (kernel). */
 int hv_machine_create(struct hv_machine_config *config, struct hv_machine **out);
-int hv_machine_start(struct hv_machine *m);   /* vCPU threads start or go on */
+/* vCPU threads start or go on. -EIO: it has crashed or its guest has ended; reset it first. */
+int hv_machine_start(struct hv_machine *m);
 int hv_machine_pause(struct hv_machine *m);   /* returns when no vCPU is in the run loop */
 int hv_machine_reset(struct hv_machine *m);   /* paused or running; boots again */
 int hv_machine_power_button(struct hv_machine *m);
