@@ -89,10 +89,8 @@ int mmu_fast_fault(struct hv_vcpu *vcpu, struct mmu_fault *fault)
 #endif
 	if (!fast_fault_possible(vcpu->vm->mmu, fault))
 		return HV_PF_RETRY;
-	vcpu_walk_lockless_begin(vcpu);
 	for (tries = 0; again && tries < FAST_FAULT_TRIES; tries++)
 		r = fast_fault_once(vcpu, fault, &again);
-	vcpu_walk_lockless_end(vcpu);
 	if (r == HV_PF_FIXED)
 		mmu_count(&vcpu->mmu->counters, fast_faults, 1);
 	return r;

@@ -34,9 +34,7 @@ bool mmio_lookup(struct hv_vcpu *vcpu, struct mmu_fault *fault)
 	uint64_t spte;
 	int level;
 
-	vcpu_walk_lockless_begin(vcpu);
 	tdp_lookup(vcpu->mmu->root, fault->gfn, &level, &spte);
-	vcpu_walk_lockless_end(vcpu);
 	if (!spte_is_mmio(f, spte))
 		return false;
 	if (!mmio_is_current(vcpu, spte)) {
