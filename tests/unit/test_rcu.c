@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * RCU: grace periods hold, callbacks come, lists can be walked. In a build with
+ * ThreadSanitizer this also shows that it is told enough (right use is
+ * silent, with no suppressions) and not too much (a free without a grace
+ * period is still reported).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hv/base/list.h"
+#include "hv/base/rcu.h"
+
+#define UPDATES 300
+#define READERS 3
+
+struct object {
+	uint64_t x, y; /* equal; changed to DEAD before the memory goes */
+	struct cds_list_head node;
+	struct hv_rcu_head rcu;
+};
+
+#define DEAD UINT64_C(0xdeaddeaddeaddead)
+
+static struct object *current;
+static struct hv_mutex lock;
+static struct cds_list_head head;
+static int stop, callbacks_run;
+
+static struct object *make(uint64_t v)
+{
+	struct object *o = calloc(1, sizeof(*o));
+
+	o->x = o->y = v;
+	return o;
+}
+
+static void bury(struct object *o)
+{
+	o->x = DEAD;
+	o->y = ~DEAD;
+	free(o);
+}
+
+static void bury_later(struct hv_rcu_head *rcu)
+{
+	bury(container_of(rcu, struct object, rcu));
+	__atomic_fetch_add(&callbacks_run, 1, __ATOMIC_RELAXED);
+}
+
+static void *read_current(void *unused)
+{
+	intptr_t wrong = 0;
+
+	hv_rcu_register_thread();
+	while (!READ_ONCE(stop)) {
+		const struct object *o;
+
+		hv_rcu_read_lock();
+		o = hv_rcu_dereference(current);
+		wrong += o->x != o->y;
+		hv_rcu_read_lock();
+		wrong += o->x == DEAD;
+		hv_rcu_read_unlock();
+		wrong += o->y != o->x;
+		hv_rcu_read_unlock();
+	}
+	hv_rcu_unregister_thread();
+	return (void *)wrong;
+}
+
+static void update_current(int i)
+{
+	struct object *old;
+
+	hv_mutex_lock(&lock);
+	old = hv_rcu_dereference_protected(current, &lock);
+	hv_rcu_assign_pointer(current, make((uint64_t)i));
+	hv_mutex_unlock(&lock);
+	if (i % 2) {
+		hv_synchronize_rcu();
+		bury(old);
+	} else {
+		hv_call_rcu(&old->rcu, bury_later);
+	}
+}
+
+static void start(pthread_t *t, int n, void *(*fn)(void *))
+{
+	int i;
+
+	WRITE_ONCE(stop, 0);
+	for (i = 0; i < n; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, fn, NULL), 0);
+}
+
+static void finish(pthread_t *t, int n)
+{
+	void *wrong;
+	int i;
+
+	WRITE_ONCE(stop, 1);
+	for (i = 0; i < n; i++) {
+		pthread_join(t[i], &wrong);
+		assert_null(wrong);
+	}
+}
+
+static void readers_never_see_the_dead(void **state)
+{
+	pthread_t t[READERS];
+	int i;
+
+	callbacks_run = 0;
+	hv_mutex_init(&lock, HV_LC_VM);
+	current = make(0);
+	start(t, READERS, read_current);
+	for (i = 1; i <= UPDATES; i++)
+		update_current(i);
+	finish(t, READERS);
+	hv_rcu_barrier();
+	assert_int_equal(callbacks_run, UPDATES / 2);
+	bury(current);
+	hv_mutex_destroy(&lock);
+}
+
+static void *walk_list(void *unused)
+{
+	intptr_t wrong = 0;
+	struct object *o;
+
+	hv_rcu_register_thread();
+	while (!READ_ONCE(stop)) {
+		hv_rcu_read_lock();
+		hv_list_for_each_entry_rcu(o, &head, node)
+			wrong += o->x != o->y || o->x == DEAD;
+		hv_rcu_read_unlock();
+	}
+	hv_rcu_unregister_thread();
+	return (void *)wrong;
+}
+
+static void change_list(int i)
+{
+	struct object *new = make((uint64_t)i), *old;
+
+	if (i % 3 == 0 || cds_list_empty(&head)) {
+		if (i % 2)
+			hv_list_add_rcu(&new->node, &head);
+		else
+			hv_list_add_tail_rcu(&new->node, &head);
+		return;
+	}
+	old = cds_list_first_entry(&head, struct object, node);
+	if (i % 3 == 1) {
+		hv_list_replace_rcu(&old->node, &new->node);
+	} else {
+		hv_list_del_rcu(&old->node);
+		free(new);
+	}
+	hv_call_rcu(&old->rcu, bury_later);
+}
+
+static void lists_can_be_walked(void **state)
+{
+	struct object *o, *next;
+	pthread_t t[READERS];
+	int i;
+
+	CDS_INIT_LIST_HEAD(&head);
+	start(t, READERS, walk_list);
+	for (i = 0; i < 10 * UPDATES; i++)
+		change_list(i);
+	finish(t, READERS);
+	hv_rcu_barrier();
+	cds_list_for_each_entry_safe(o, next, &head, node)
+		bury(o);
+}
+
+static void sections_are_known(void **state)
+{
+	assert_false(hv_rcu_read_held());
+	hv_rcu_read_lock();
+	hv_rcu_read_lock();
+	hv_rcu_read_unlock();
+	assert_true(hv_rcu_read_held());
+	hv_rcu_assert_read_held();
+	hv_rcu_read_unlock();
+	assert_false(hv_rcu_read_held());
+}
+
+static void exchange_returns_the_old(void **state)
+{
+	struct object *o = make(7), *p = make(8);
+
+	current = NULL;
+	assert_null(hv_rcu_xchg_pointer(current, o));
+	assert_ptr_equal(hv_rcu_xchg_pointer(current, p), o);
+	assert_ptr_equal(hv_rcu_access_pointer(current), p);
+	bury(o);
+	bury(p);
+}
+
+/* ---- the sanitizer must not be blind ---- */
+
+static int step;
+
+static void *read_slowly(void *unused)
+{
+	uint64_t v;
+
+	hv_rcu_register_thread();
+	hv_rcu_read_lock();
+	v = hv_rcu_dereference(current)->x;
+	WRITE_ONCE(step, 1); /* relaxed: orders nothing for the sanitizer */
+	hv_rcu_read_unlock();
+	hv_rcu_unregister_thread();
+	return (void *)(uintptr_t)v;
+}
+
+/* Main of the process that `a_missing_grace_period_is_seen` starts. */
+static int change_without_grace_period(const char *how)
+{
+	struct object *old = make(1);
+	pthread_t t;
+
+	hv_rcu_register_thread();
+	current = old;
+	pthread_create(&t, NULL, read_slowly, NULL);
+	while (!READ_ONCE(step))
+		usleep(1000);
+	hv_rcu_assign_pointer(current, make(2));
+	if (!strcmp(how, "right"))
+		hv_synchronize_rcu();
+	old->x = DEAD;
+	pthread_join(t, NULL);
+	hv_rcu_unregister_thread();
+	free(old);
+	free(current);
+	return 0;
+}
+
+static int run_self(const char *how)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (!strcmp(how, "wrong") && !freopen("/dev/null", "w", stderr))
+			_exit(99);
+		setenv("TSAN_OPTIONS", "exitcode=66", 1);
+		execl("/proc/self/exe", "test_rcu", how, NULL);
+		_exit(98);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void a_missing_grace_period_is_seen(void **state)
+{
+	assert_int_equal(run_self("right"), 0);
+#ifdef HV_TSAN /* nothing else can tell */
+	assert_int_equal(run_self("wrong"), 66);
+#endif
+}
+
+static int setup(void **state)
+{
+	hv_rcu_register_thread();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	hv_rcu_unregister_thread();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_missing_grace_period_is_seen),
+		cmocka_unit_test(sections_are_known),
+		cmocka_unit_test(exchange_returns_the_old),
+		cmocka_unit_test(readers_never_see_the_dead),
+		cmocka_unit_test(lists_can_be_walked),
+	};
+
+	if (argc > 1)
+		return change_without_grace_period(argv[1]);
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
