@@ -15,8 +15,10 @@
 #ifndef HV_VM_DIRTY_H
 #define HV_VM_DIRTY_H
 
-#include "hv/hv.h"
 #include "hv/vm/vm.h"
+
+struct hv_dirty_gfn;   /* hv/hv.h */
+struct hv_dirty_range; /* hv/hv.h; HV_DIRTY_* and HV_DIRTYLOG_DONE too */
 
 /*
  * Whether slot_commit has to arm the frames of `new`: writes are wanted that were not

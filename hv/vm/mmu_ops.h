@@ -25,9 +25,10 @@ struct hv_mmu_ops {
 
 	/*
 	 * Memslot updates; slots_lock held. prepare may fail (and leaves nothing
-	 * behind when it does); it allocates new->arch, with slots_arch_lock held.
+	 * behind when it does); it allocates new->arch, with slots_arch_lock held. On
+	 * DELETE new is NULL, on CREATE old is NULL; otherwise new->arch == old->arch on
+	 * entry, and what old has alone is freed by slot_free_arch after the grace period.
 	 */
-	/* old and new may share `arch`; a MOVE that needs another one frees nothing of old. */
 	int (*slot_prepare)(struct hv_vm *vm, const struct hv_memslot *old, struct hv_memslot *new,
 			    enum hv_mr_change change);
 	/*

@@ -26,6 +26,7 @@
 #include "hv/vm/vendor.h"
 
 struct hv_mem;		 /* hv/mem: the VM's host address space object */
+struct hv_vm_notifier;	 /* hv/vm/notifier.c */
 struct hv_mmu_vm;	 /* hv/mmu */
 struct hv_mmu_vcpu;	 /* hv/mmu */
 struct hv_vcpu_arch;	 /* hv/vcpu */
@@ -72,6 +73,7 @@ struct hv_vm {
 	struct hv_refcount users;		/* [a] */
 	char name[64];				/* [I] */
 	struct hv_mem *mem;			/* [I] */
+	struct hv_vm_notifier *notifier;	/* [I] NULL without mem */
 	const struct hv_vendor_ops *vendor;	/* [I] */
 	const struct hv_processor_ops *processor; /* [I] */
 	const struct hv_mmu_ops *mmu_ops;	/* [I] */
@@ -83,10 +85,12 @@ struct hv_vm {
 
 	struct hv_mutex slots_lock;
 	struct hv_mutex slots_arch_lock;
-	struct hv_memslots *memslots[HV_ADDRESS_SPACE_NUM]; /* [R] */
+	struct hv_memslots *memslots[HV_ADDRESS_SPACE_NUM]; /* [R] the active sets */
+	struct hv_slot_sets *slot_sets;		/* [S] both sets of each, hv/vm/memslot_update.c */
 
 	struct hv_spinlock mn_invalidate_lock;
 	unsigned long mn_active_invalidate_count; /* [N] */
+	struct hv_cond mn_cond;			/* [N] the count became 0 */
 	struct hv_rwlock mmu_lock;
 	unsigned long invalidate_seq;		/* [M] */
 	unsigned long invalidate_in_progress;	/* [M] */
@@ -108,7 +112,8 @@ struct hv_vm {
 	void *vendor_data;			/* [I] */
 	/* A VM whose state is inconsistent is stopped, alone, with a reason. */
 	_Atomic bool bugged;			/* [a] once true, stays true */
-	char bug_reason[160];			/* written once by the setter of bugged */
+	_Atomic bool bug_claimed;		/* [a] who turns it writes the reason, then bugged */
+	char bug_reason[160];			/* written once, before bugged is true */
 	const char *trace_tag;			/* [I] */
 };
 
@@ -277,5 +282,19 @@ void vm_mark_page_dirty(struct hv_vm *vm, struct hv_vcpu *vcpu, struct hv_memslo
 /* Copy; marks written pages dirty. -EFAULT where no slot (or a read-only one) is. Any thread. */
 int vm_read_guest(struct hv_vm *vm, hv_gpa_t gpa, void *buf, uint64_t len);
 int vm_write_guest(struct hv_vm *vm, hv_gpa_t gpa, const void *buf, uint64_t len);
+/*
+ * Direct access, inside an RCU read side: the host address of gpa and, in *len, how many of
+ * the *len bytes wanted lie there in one piece. NULL: no memory there (or read-only, with
+ * HV_GUEST_WRITE). After writing, call vm_mark_range_dirty before leaving the read side.
+ */
+enum hv_guest_access { HV_GUEST_READ, HV_GUEST_WRITE };
+void *vm_guest_ptr(struct hv_vm *vm, hv_gpa_t gpa, uint64_t *len, enum hv_guest_access access);
+void vm_mark_range_dirty(struct hv_vm *vm, hv_gpa_t gpa, uint64_t len);
+/*
+ * 16 to 64 bits, naturally aligned, in one access. Acquire and release, as rings shared
+ * with a guest need them. size 2, 4 or 8. -EINVAL: unaligned, another size.
+ */
+int vm_load_guest(struct hv_vm *vm, hv_gpa_t gpa, unsigned int size, uint64_t *value);
+int vm_store_guest(struct hv_vm *vm, hv_gpa_t gpa, unsigned int size, uint64_t value);
 
 #endif

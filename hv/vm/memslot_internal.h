@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The inside of struct hv_memslots: shared by memslot.c (lookup) and
+ * memslot_update.c. Nobody else includes this but their tests.
+ *
+ *	vm->memslots[as] --> the active set --+        slot_obj: the public slot and
+ *	                     the other set  --+------> its nodes for set 0 and set 1
+ *
+ * Each address space has two sets, whose trees run through the same slot
+ * objects by separate nodes. Readers see the active one, the updater prepares
+ * the other one, publishes it, waits until nobody reads the former, and brings
+ * that up to date as well. So an update costs O(log n) on each, not a copy.
+ */
+#ifndef HV_VM_MEMSLOT_INTERNAL_H
+#define HV_VM_MEMSLOT_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "hv/vm/memslot.h"
+#include "hv/vm/slot_tree.h"
+#include "hv/vm/vm.h"
+
+#define SLOT_ID_LEAF   256 /* slots per leaf of the id table */
+#define SLOT_ID_LEAVES ((HV_MEM_SLOTS_MAX + SLOT_ID_LEAF - 1) / SLOT_ID_LEAF)
+
+struct slot_obj {
+	struct hv_memslot slot;
+	/* [S] while the set of that index is not active; read under RCU while it is */
+	struct slot_node gfn[2];
+	struct slot_node hva[2];
+};
+
+/* One set. All of it [S] while inactive, immutable but for `generation` while active. */
+struct hv_memslots {
+	_Atomic uint64_t generation;
+	unsigned int idx; /* which nodes of the slots belong to this set */
+	unsigned int as_id;
+	unsigned int count;
+	struct slot_node *gfn_root;
+	struct slot_node *hva_root;
+	struct slot_obj **by_id[SLOT_ID_LEAVES];
+};
+
+struct hv_slot_sets {
+	struct hv_memslots set[HV_ADDRESS_SPACE_NUM][2];
+	uint64_t npages[HV_ADDRESS_SPACE_NUM]; /* [S] pages of all slots */
+};
+
+static inline struct slot_obj *slot_obj_of(struct hv_memslot *slot)
+{
+	return container_of(slot, struct slot_obj, slot);
+}
+
+static inline struct hv_memslot *gfn_node_slot(struct slot_node *n, unsigned int idx)
+{
+	return n ? &container_of(n - idx, struct slot_obj, gfn[0])->slot : NULL;
+}
+
+static inline struct hv_memslot *hva_node_slot(struct slot_node *n, unsigned int idx)
+{
+	return n ? &container_of(n - idx, struct slot_obj, hva[0])->slot : NULL;
+}
+
+/* Both sets of each address space, empty, the first one active. -ENOMEM. */
+int memslots_create(struct hv_vm *vm);
+/* No reader is left. Frees the slots too, with what the MMU and the log hung on them. */
+void memslots_destroy(struct hv_vm *vm);
+
+#endif

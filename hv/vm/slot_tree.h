@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The tree of memslots: an intrusive AVL tree of closed ranges [start, last],
+ * ordered by (start, id), each node carrying the greatest `last` of its subtree.
+ * One tree of disjoint gfn ranges answers "which slot has this gfn"; one of hva
+ * ranges, which may overlap, answers "which slots meet this range".
+ *
+ * Updates allocate nothing and touch O(log n) nodes; they need the caller's
+ * exclusion, against readers too (memslot_update.c works on a tree that no
+ * reader can reach).
+ */
+#ifndef HV_VM_SLOT_TREE_H
+#define HV_VM_SLOT_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct slot_node {
+	uint64_t start, last; /* set before insertion */
+	struct slot_node *left, *right;
+	uint64_t max_last;
+	uint32_t height;
+	uint32_t id; /* unique in the tree; set before insertion */
+};
+
+void slot_tree_insert(struct slot_node **root, struct slot_node *node);
+void slot_tree_erase(struct slot_node **root, struct slot_node *node);
+/* Put `node` in the place of `old`; both have the same start, last and id. */
+void slot_tree_replace(struct slot_node **root, struct slot_node *old, struct slot_node *node);
+
+/* ---- disjoint ranges ------------------------------------------------------------- */
+/* The node that contains key, or NULL. */
+static inline struct slot_node *slot_tree_find(struct slot_node *root, uint64_t key)
+{
+	while (root) {
+		if (key < root->start)
+			root = root->left;
+		else if (key > root->last)
+			root = root->right;
+		else
+			break;
+	}
+	return root;
+}
+
+/* The first node that ends at or after key, or NULL. */
+struct slot_node *slot_tree_first_from(struct slot_node *root, uint64_t key);
+
+/* ---- ranges that may overlap ------------------------------------------------------- */
+/* In order, the first node after `prev` (NULL: from the beginning) that meets [start, last]. */
+struct slot_node *slot_tree_overlap(struct slot_node *root, const struct slot_node *prev,
+				    uint64_t start, uint64_t last);
+
+/* For tests: order, balance, heights and maxima are as they must be. Node count, or -1. */
+int slot_tree_check(const struct slot_node *root);
+
+#endif
