@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The software processor's table of operations: life cycle of a logical
+ * processor, kicks, and the registers that neither VMCS nor VMCB switches.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hv/cpu/soft_internal.h"
+
+static int lp_init(unsigned int nr_cpus)
+{
+	int ret = soft_cpuid_init();
+
+	return ret ? ret : soft_pcpu_init(nr_cpus);
+}
+
+static int lp_create(const void *vm_key, struct hv_lp **out)
+{
+	struct hv_lp *lp = aligned_alloc(64, (sizeof(*lp) + 63) & ~(size_t)63);
+
+	if (!lp)
+		return -ENOMEM;
+	memset(lp, 0, sizeof(*lp));
+	lp->vm_key = vm_key;
+	lp->pcpu = -1;
+	lp->vmx.dirty = VMX_DIRTY_ALL;
+	lp->gpa = calloc(SOFT_GPA_SIZE, sizeof(*lp->gpa));
+	if (!lp->gpa) {
+		free(lp);
+		return -ENOMEM;
+	}
+	soft_gpa_flush(lp, 0);
+	lp->cpu = x86_create(&soft_vmx_x86_ops, lp, NULL);
+	if (!lp->cpu) {
+		int err = errno;
+
+		free(lp->gpa);
+		free(lp);
+		return err ? -err : -ENOMEM;
+	}
+	x86_reset(lp->cpu, X86_RESET_POWER_UP);
+	*out = lp;
+	return 0;
+}
+
+static void lp_destroy(struct hv_lp *lp)
+{
+	if (!lp)
+		return;
+	x86_destroy(lp->cpu);
+	free(lp->gpa);
+	free(lp);
+}
+
+static void lp_attach(struct hv_lp *lp, unsigned int cpu)
+{
+	lp->pcpu = (int)cpu;
+}
+
+static void lp_detach(struct hv_lp *lp)
+{
+	lp->pcpu = -1;
+}
+
+static void futex_wake(uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void futex_wait(uint32_t *word, uint32_t value, const struct timespec *timeout)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout, NULL, 0);
+}
+
+/*
+ * Any thread. The work bit is written first, then the pending bit that makes the
+ * guest look, then the sequence that a halted processor sleeps on.
+ */
+static void lp_signal(struct hv_lp *lp, uint32_t work)
+{
+	__atomic_fetch_or(&lp->work, work, __ATOMIC_RELEASE);
+	x86_pend(lp->cpu, X86_PEND_WORK);
+	__atomic_fetch_add(&lp->wake_seq, 1, __ATOMIC_SEQ_CST);
+	/* Pairs with the store of `sleeping` in soft_lp_wait(). */
+	if (__atomic_load_n(&lp->sleeping, __ATOMIC_SEQ_CST))
+		futex_wake(&lp->wake_seq);
+}
+
+static void lp_kick(struct hv_lp *lp)
+{
+	lp_signal(lp, SOFT_WORK_KICK);
+}
+
+static void lp_posted_notify(struct hv_lp *lp)
+{
+	lp_signal(lp, SOFT_WORK_POSTED);
+}
+
+static void timeout_until(uint64_t tsc_deadline, struct timespec *out)
+{
+	uint64_t now = soft_rdtsc(), left = tsc_deadline > now ? tsc_deadline - now : 0;
+	uint64_t khz = soft_tsc_khz();
+
+	/* Whole seconds apart, so that the product cannot overflow. */
+	out->tv_sec = (time_t)(left / (khz * 1000));
+	out->tv_nsec = (long)(left % (khz * 1000) * 1000000 / khz);
+	if (out->tv_nsec > 999999999)
+		out->tv_nsec = 999999999;
+}
+
+void soft_lp_wait(struct hv_lp *lp, uint64_t tsc_deadline)
+{
+	struct timespec timeout;
+	uint32_t seq;
+
+	__atomic_store_n(&lp->sleeping, 1, __ATOMIC_SEQ_CST);
+	seq = __atomic_load_n(&lp->wake_seq, __ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&lp->work, __ATOMIC_SEQ_CST)) {
+		if (tsc_deadline)
+			timeout_until(tsc_deadline, &timeout);
+		futex_wait(&lp->wake_seq, seq, tsc_deadline ? &timeout : NULL);
+	}
+	__atomic_store_n(&lp->sleeping, 0, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t lp_get_reg(struct hv_lp *lp, enum hv_lp_reg reg)
+{
+	const struct x86_cpu *cpu = lp->cpu;
+
+	switch (reg) {
+	case HV_LP_CR2:
+		return cpu->cr2;
+	case HV_LP_CR8:
+		return cpu->cr8;
+	case HV_LP_XCR0:
+		return cpu->xcr0;
+	case HV_LP_DR0:
+	case HV_LP_DR1:
+	case HV_LP_DR2:
+	case HV_LP_DR3:
+		return cpu->dr[reg - HV_LP_DR0];
+	case HV_LP_DR6:
+		return cpu->dr6;
+	case HV_LP_PKRU:
+		return cpu->pkru;
+	}
+	return 0;
+}
+
+static void lp_set_reg(struct hv_lp *lp, enum hv_lp_reg reg, uint64_t value)
+{
+	struct x86_cpu *cpu = lp->cpu;
+
+	switch (reg) {
+	case HV_LP_CR2:
+		cpu->cr2 = value;
+		return; /* nothing is derived from it */
+	case HV_LP_CR8:
+		cpu->cr8 = value & 0xf;
+		return;
+	case HV_LP_XCR0:
+		cpu->xcr0 = value;
+		break;
+	case HV_LP_DR0:
+	case HV_LP_DR1:
+	case HV_LP_DR2:
+	case HV_LP_DR3:
+		cpu->dr[reg - HV_LP_DR0] = value;
+		break;
+	case HV_LP_DR6:
+		cpu->dr6 = value;
+		return;
+	case HV_LP_PKRU:
+		if (cpu->pkru == (uint32_t)value)
+			return;
+		cpu->pkru = (uint32_t)value;
+		x86_tlb_flush_all(cpu);
+		break;
+	}
+	x86_state_changed(cpu);
+}
+
+/*
+ * MSRs whose guest value a VMCS or VMCB holds are not reachable here: after an exit the
+ * register file still has the guest's, and the hypervisor's own do not exist.
+ */
+static uint64_t *lp_msr(struct hv_lp *lp, uint32_t index)
+{
+	struct x86_cpu *cpu = lp->cpu;
+
+	switch (index) {
+	case X86_MSR_STAR:
+		return &cpu->star;
+	case X86_MSR_LSTAR:
+		return &cpu->lstar;
+	case X86_MSR_CSTAR:
+		return &cpu->cstar;
+	case X86_MSR_FMASK:
+		return &cpu->fmask;
+	case X86_MSR_KERNEL_GS_BASE:
+		return &cpu->kernel_gs_base;
+	case X86_MSR_TSC_AUX:
+		return &cpu->tsc_aux;
+	case X86_MSR_XSS:
+		return &cpu->xss;
+	case X86_MSR_PKRS:
+		return &cpu->pkrs;
+	default:
+		return NULL;
+	}
+}
+
+static bool msr_is_address(uint32_t index)
+{
+	return index == X86_MSR_LSTAR || index == X86_MSR_CSTAR || index == X86_MSR_KERNEL_GS_BASE;
+}
+
+static bool canonical57(uint64_t address)
+{
+	return (uint64_t)((int64_t)(address << 7) >> 7) == address;
+}
+
+static int lp_rdmsr(struct hv_lp *lp, uint32_t msr, uint64_t *value)
+{
+	const uint64_t *cell = lp_msr(lp, msr);
+
+	if (!cell)
+		return -EINVAL;
+	*value = *cell;
+	return 0;
+}
+
+static int lp_wrmsr(struct hv_lp *lp, uint32_t msr, uint64_t value)
+{
+	uint64_t *cell = lp_msr(lp, msr);
+
+	if (!cell || (msr_is_address(msr) && !canonical57(value)))
+		return -EINVAL;
+	if ((msr == X86_MSR_FMASK || msr == X86_MSR_TSC_AUX || msr == X86_MSR_PKRS) && value >> 32)
+		return -EINVAL;
+	if (msr == X86_MSR_XSS && value)
+		return -EINVAL; /* no supervisor state component exists */
+	if (msr == X86_MSR_PKRS && *cell != value)
+		x86_tlb_flush_all(lp->cpu);
+	*cell = value;
+	return 0;
+}
+
+/* XSAVE header: XSTATE_BV at 512, XCOMP_BV at 520. PKRU lies where CPUID leaf 0xd says. */
+#define XSAVE_BV	512
+#define XSAVE_PKRU	832
+#define XFEATURE_PKRU	(1ULL << 9)
+
+static void lp_save_xstate(struct hv_lp *lp, void *area, size_t size)
+{
+	uint8_t *out = area;
+	size_t part = size < X86_XSAVE_SIZE ? size : X86_XSAVE_SIZE;
+	uint64_t bv;
+
+	memset(out, 0, size);
+	memcpy(out, lp->cpu->xsave, part);
+	if (size < XSAVE_PKRU + 8)
+		return;
+	memcpy(out + XSAVE_PKRU, &lp->cpu->pkru, sizeof(lp->cpu->pkru));
+	memcpy(&bv, out + XSAVE_BV, sizeof(bv));
+	bv |= XFEATURE_PKRU;
+	memcpy(out + XSAVE_BV, &bv, sizeof(bv));
+}
+
+static int lp_load_xstate(struct hv_lp *lp, const void *area, size_t size)
+{
+	const uint8_t *in = area;
+	uint64_t header[8], bv, allowed = 7;
+	uint32_t mxcsr, pkru = 0;
+
+	if (size < X86_XSAVE_SIZE)
+		return -EINVAL;
+	memcpy(header, in + XSAVE_BV, sizeof(header));
+	memcpy(&mxcsr, in + 24, sizeof(mxcsr));
+	bv = header[0];
+	if (size >= XSAVE_PKRU + 8)
+		allowed |= XFEATURE_PKRU;
+	/* The standard format only; reserved header words are 0. */
+	if (bv & ~allowed)
+		return -EINVAL;
+	for (unsigned int i = 1; i < 8; i++)
+		if (header[i])
+			return -EINVAL;
+	if (mxcsr & ~lp->cpu->mxcsr_mask)
+		return -EINVAL;
+	memcpy(lp->cpu->xsave, in, X86_XSAVE_SIZE);
+	if (bv & XFEATURE_PKRU)
+		memcpy(&pkru, in + XSAVE_PKRU, sizeof(pkru));
+	if (size >= XSAVE_PKRU + 8)
+		lp_set_reg(lp, HV_LP_PKRU, pkru);
+	bv &= ~XFEATURE_PKRU;
+	memcpy(lp->cpu->xsave + XSAVE_BV, &bv, sizeof(bv));
+	return 0;
+}
+
+static void lp_counters(const struct hv_lp *lp, uint64_t *insns, uint64_t *tlb_misses)
+{
+	*insns = lp->cpu->insns;
+	*tlb_misses = x86_tlb_misses(lp->cpu);
+}
+
+const struct hv_processor_ops hv_processor_soft = {
+	.name = "soft",
+	.init = lp_init,
+	.exit = soft_pcpu_exit,
+	.lp_create = lp_create,
+	.lp_destroy = lp_destroy,
+	.lp_attach = lp_attach,
+	.lp_detach = lp_detach,
+	.lp_kick = lp_kick,
+	.posted_notify = lp_posted_notify,
+	.get_reg = lp_get_reg,
+	.set_reg = lp_set_reg,
+	.rdmsr = lp_rdmsr,
+	.wrmsr = lp_wrmsr,
+	.save_xstate = lp_save_xstate,
+	.load_xstate = lp_load_xstate,
+	.cpuid = soft_cpuid,
+	.rdtsc = soft_rdtsc,
+	.tsc_khz = soft_tsc_khz,
+	.lp_counters = lp_counters,
+	.vmx = &soft_vmx_ops,
+	.svm = &soft_svm_ops,
+};
