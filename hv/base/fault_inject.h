@@ -59,13 +59,22 @@ static inline void *__attribute__((malloc, alloc_size(1))) hv_zalloc(size_t size
 /* n zeroed elements; NULL too if n * size overflows. */
 static inline void *__attribute__((malloc, alloc_size(1, 2))) hv_calloc(size_t n, size_t size)
 {
-	return hv_fault_should_fail() ? NULL : calloc(n, size);
+	size_t total;
+
+	/* Looked at here, because the sanitizers' calloc() aborts. */
+	if (hv_fault_should_fail() || __builtin_mul_overflow(n, size, &total))
+		return NULL;
+	return calloc(n, size);
 }
 
 /* On failure the old block is still there, unchanged. */
 static inline void *hv_realloc_array(void *old, size_t n, size_t size)
 {
-	return hv_fault_should_fail() ? NULL : reallocarray(old, n, size);
+	size_t total;
+
+	if (hv_fault_should_fail() || __builtin_mul_overflow(n, size, &total))
+		return NULL;
+	return realloc(old, total);
 }
 
 /* align: a power of two and a multiple of sizeof(void *). Zeroed. */

@@ -5,6 +5,8 @@
  */
 #include "hv/base/rcu.h"
 
+#include <pthread.h>
+
 #include "hv/base/util.h"
 
 /* What the end of a callback releases, for ThreadSanitizer. */
@@ -88,9 +90,37 @@ void hv_call_rcu(struct hv_rcu_head *head, hv_rcu_fn fn)
 	urcu_memb_call_rcu(&head->urcu, run_callback);
 }
 
+/*
+ * Nobody but this file gives liburcu callbacks, so that they all pass through
+ * its one default thread, in order: when one of our own has run, so have those
+ * before it. (urcu_memb_barrier() does the same with an allocation that
+ * it cannot do without, and whose hand-over ThreadSanitizer does not see.)
+ */
+static pthread_mutex_t barrier_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t barrier_cv = PTHREAD_COND_INITIALIZER;
+
+struct barrier {
+	struct hv_rcu_head rcu;
+	bool done; /* under barrier_lock */
+};
+
+static void barrier_reached(struct hv_rcu_head *head)
+{
+	pthread_mutex_lock(&barrier_lock);
+	container_of(head, struct barrier, rcu)->done = true;
+	pthread_cond_broadcast(&barrier_cv);
+	pthread_mutex_unlock(&barrier_lock); /* the waiter's stack may be gone now */
+}
+
 void hv_rcu_barrier_at(const char *file, int line)
 {
+	struct barrier b = { .done = false };
+
 	hv_lockdep_gp_wait("waiting for RCU callbacks", file, line);
-	urcu_memb_barrier();
+	hv_call_rcu(&b.rcu, barrier_reached);
+	pthread_mutex_lock(&barrier_lock);
+	while (!b.done)
+		pthread_cond_wait(&barrier_cv, &barrier_lock);
+	pthread_mutex_unlock(&barrier_lock);
 	hv_tsan_acquire(&callback_end);
 }
