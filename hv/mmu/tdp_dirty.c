@@ -64,7 +64,9 @@ static void rearm_one(struct mmu_ctx *ctx, struct mmu_page *root, hv_gfn_t gfn,
 	tdp_for_each(&it, root, HV_PG_LEVEL_4K, gfn, gfn + 1) {
 		if (!present_leaf(&it))
 			continue;
-		if (it.level > HV_PG_LEVEL_4K && !tdp_split(ctx, &it, cache, false))
+		/* Filled here, under mmu_lock, since whether a page is needed is known only here. */
+		if (it.level > HV_PG_LEVEL_4K && !mmu_cache_fill(&ctx->mmu->pool, cache, 1) &&
+		    !tdp_split(ctx, &it, cache, false))
 			continue; /* on into the new table */
 		clear_bits(ctx, &it, it.level > HV_PG_LEVEL_4K ? SPTE_W : arm_bits(ctx, it.old));
 	}

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "hv/base/fault_inject.h"
+#include "hv/hv.h"
 #include "hv/mmu/mmu_internal.h"
 #include "hv/mmu/slot_arch.h"
 #include "hv/vm/dirty.h"
