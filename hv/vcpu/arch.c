@@ -81,11 +81,6 @@ int vcpu_arch_create(struct hv_vcpu *vcpu)
 
 	if (!a)
 		return -ENOMEM;
-	vcpu->run = hv_zalloc(sizeof(*vcpu->run));
-	if (!vcpu->run) {
-		hv_free(a);
-		return -ENOMEM;
-	}
 	a->regs_full = true;
 	atomic_store(&a->user_interrupt, -1);
 	vcpu->arch = a;
@@ -97,9 +92,7 @@ void vcpu_arch_destroy(struct hv_vcpu *vcpu)
 	if (!vcpu->arch)
 		return;
 	emulate_destroy(vcpu);
-	hv_free(vcpu->run);
 	hv_free(vcpu->arch);
-	vcpu->run = NULL;
 	vcpu->arch = NULL;
 }
 

@@ -482,6 +482,15 @@ int vcpu_emulate_instruction(struct hv_vcpu *vcpu, hv_gpa_t gpa_hint)
 	return emulate(vcpu);
 }
 
+static unsigned int insn_len_at_rip(struct x86_cpu *cpu)
+{
+	struct x86_insn insn;
+	uint8_t bytes[15];
+	unsigned int n = x86_fetch_bytes(cpu, bytes, sizeof(bytes));
+
+	return x86_decode(bytes, n, x86_code_mode(cpu), &insn) ? 0 : insn.len;
+}
+
 int vcpu_emulate_task_switch(struct hv_vcpu *vcpu, const struct x86_icpt_task *task,
 			     unsigned int insn_len)
 {
@@ -495,6 +504,8 @@ int vcpu_emulate_task_switch(struct hv_vcpu *vcpu, const struct x86_icpt_task *t
 	e->error = 0;
 	state_in(vcpu, e->cpu);
 	hv_rcu_read_lock();
+	if (insn_len == VCPU_INSN_LEN_UNKNOWN)
+		insn_len = insn_len_at_rip(e->cpu);
 	status = x86_task_switch(e->cpu, task, vcpu_get_rip(vcpu) + insn_len);
 	report_written(vcpu);
 	hv_rcu_read_unlock();

@@ -223,11 +223,28 @@ int vcpu_fast_pio(struct hv_vcpu *vcpu, uint16_t port, unsigned int size, bool i
 
 /* ---- faults that the MMU decides on ---------------------------------------------------------------- */
 
+/* Reserved bits in a table of the MMU's mark memory that is not there. */
+static int handle_mmio_entry(struct hv_vcpu *vcpu, uint64_t addr)
+{
+	hv_gpa_t gpa = HV_INVALID_GPA;
+	bool write_ok;
+	int r;
+
+	hv_rcu_read_lock();
+	r = mmu_handle_mmio_hit(vcpu, addr, &gpa, &write_ok);
+	hv_rcu_read_unlock();
+	if (r < 0)
+		return r;
+	return r ? vcpu_handle_mmio(vcpu, gpa) : 1;
+}
+
 int vcpu_handle_page_fault(struct hv_vcpu *vcpu, uint64_t addr, uint64_t error_code)
 {
 	struct hv_pf_request req = { .addr = addr, .error_code = error_code };
 	int r;
 
+	if (error_code & HV_PF_RSVD)
+		return handle_mmio_entry(vcpu, addr);
 	hv_rcu_read_lock();
 	r = mmu_page_fault(vcpu, &req);
 	hv_rcu_read_unlock();
@@ -237,6 +254,8 @@ int vcpu_handle_page_fault(struct hv_vcpu *vcpu, uint64_t addr, uint64_t error_c
 	case HV_PF_SPURIOUS:
 		return 1;
 	case HV_PF_EMULATE:
+		if (req.mmio)
+			count(&vcpu->stats.mmio);
 		return vcpu_emulate_instruction(vcpu, req.gpa);
 	case HV_PF_GUEST_FAULT:
 		vcpu_queue_page_fault(vcpu, req.fault_cr2, req.fault_error_code);

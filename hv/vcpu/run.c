@@ -71,6 +71,8 @@ static int load(struct hv_vcpu *vcpu)
 	vcpu->vm->processor->lp_attach(vcpu->lp, (unsigned int)r);
 	vcpu->vm->vendor->vcpu_load(vcpu, (unsigned int)r);
 	steal_start(vcpu);
+	/* What was injected and not delivered when the vCPU was put is injected again. */
+	vcpu_make_request(vcpu, HV_REQ_EVENT);
 	return 0;
 }
 

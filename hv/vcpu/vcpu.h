@@ -133,6 +133,8 @@ int vcpu_handle_page_fault(struct hv_vcpu *vcpu, uint64_t addr, uint64_t error_c
  */
 int vcpu_emulate_event(struct hv_vcpu *vcpu, const struct hv_event *event);
 struct x86_icpt_task;
+/* insn_len for an exit that does not tell it: the instruction at rip is decoded. */
+#define VCPU_INSN_LEN_UNKNOWN 0xff
 int vcpu_emulate_task_switch(struct hv_vcpu *vcpu, const struct x86_icpt_task *task,
 			     unsigned int insn_len);
 /* Advance rip by len and end interrupt shadows. len 0: the vendor does not know the length. */
