@@ -36,11 +36,10 @@ extern const struct hv_device_ops acpi_pm_device;
 void acpi_pm_power_button(struct hv_device *dev); /* any thread */
 
 extern const struct hv_device_ops i8042_device;	   /* 0x60, 0x64, 0x92 */
-extern const struct hv_device_ops reset_port_device; /* 0xcf9; inside 0xcf8-0xcff, see pci_host */
 extern const struct hv_device_ops fw_cfg_device;
 extern const struct hv_device_ops hpet_device;
 extern const struct hv_device_ops pvpanic_device;
-extern const struct hv_device_ops pci_host_device; /* 0xcf8-0xcff, ECAM */
+extern const struct hv_device_ops pci_host_device; /* 0xcf8-0xcff with the reset port 0xcf9, ECAM */
 extern const struct hv_device_ops debug_exit_device;
 extern const struct hv_device_ops pc_testdev_device;
 
