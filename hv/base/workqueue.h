@@ -22,8 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <urcu/list.h>
-
+#include "hv/base/list.h"
 #include "hv/base/lockorder.h"
 
 /* How long a work runs before it should yield. */

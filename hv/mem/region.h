@@ -33,7 +33,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <urcu/list.h>
+#include "hv/base/list.h"
 
 /* More make no sense: each one costs mappings of the process. */
 #define HV_MEM_REGIONS_MAX  32764U
