@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "hv/base/list.h"
+
 #include "hv/base/lockorder.h"
 
 /* How long a work runs before it should yield. */

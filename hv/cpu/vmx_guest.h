@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hv/x86/ops.h"
 #include "hv/cpu/vmx_vmcs.h"
 
 struct hv_lp;
