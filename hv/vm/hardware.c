@@ -38,7 +38,7 @@
 #include "hv/vm/wait.h"
 #include "hv/vm/wakeup.h"
 
-#define HW_CPUS_MAX    1024
+#define HW_CPUS_MAX    HARDWARE_CPUS_MAX
 #define HW_CPU_WORDS   (HW_CPUS_MAX / 64)
 #define HW_VENDORS_MAX 4
 #define HW_ENABLED     (1U << 31) /* of a pin word; the rest counts loaded vCPUs */
@@ -73,7 +73,7 @@ static struct {
 
 /* ---- init ------------------------------------------------------------------------- */
 
-static int host_cpus(uint64_t *set, unsigned int *nr)
+static int host_cpus(uint64_t *set)
 {
 	cpu_set_t *mask = CPU_ALLOC(HW_CPUS_MAX);
 	size_t size = CPU_ALLOC_SIZE(HW_CPUS_MAX);
@@ -84,25 +84,33 @@ static int host_cpus(uint64_t *set, unsigned int *nr)
 		return -ENOMEM;
 	if (sched_getaffinity(0, size, mask))
 		r = -errno;
-	for (cpu = 0; !r && cpu < HW_CPUS_MAX; cpu++) {
-		if (CPU_ISSET_S(cpu, size, mask)) {
+	for (cpu = 0; !r && cpu < HW_CPUS_MAX; cpu++)
+		if (CPU_ISSET_S(cpu, size, mask))
 			hv_bitmap_set(set, cpu);
-			*nr = cpu + 1;
-		}
-	}
 	CPU_FREE(mask);
 	return r;
 }
 
 int hardware_init(void)
 {
+	uint64_t present[HW_CPU_WORDS] = { 0 };
+	int r = host_cpus(present);
+
+	return r ? r : hardware_init_cpus(present);
+}
+
+int hardware_init_cpus(const uint64_t *present)
+{
+	size_t cpu;
 	int r;
 
 	HV_BUG_ON(hw.ready);
-	memset(hw.present, 0, sizeof(hw.present));
-	r = host_cpus(hw.present, &hw.nr_cpus);
-	if (r)
-		return r;
+	hw.nr_cpus = 0;
+	memcpy(hw.present, present, sizeof(hw.present));
+	hv_bitmap_for_each_set(cpu, hw.present, HW_CPUS_MAX)
+		hw.nr_cpus = (unsigned int)cpu + 1;
+	if (!hw.nr_cpus)
+		return -EINVAL;
 	r = wakeup_init(hw.nr_cpus);
 	if (r)
 		return r;

@@ -223,7 +223,9 @@ void vm_bugged(struct hv_vm *vm, const char *fmt, ...) __attribute__((format(pri
 
 static inline struct hv_vcpu *vm_vcpu(struct hv_vm *vm, unsigned int i)
 {
-	return i < atomic_load_explicit(&vm->nr_vcpus, memory_order_acquire) ? vm->vcpus[i] : NULL;
+	if (i >= HV_MAX_VCPUS || i >= atomic_load_explicit(&vm->nr_vcpus, memory_order_acquire))
+		return NULL;
+	return vm->vcpus[i];
 }
 
 static inline bool vm_is_bugged(struct hv_vm *vm)

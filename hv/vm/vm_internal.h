@@ -12,6 +12,10 @@ extern struct hv_rwlock hv_cpus_lock; /* cpus_read_lock: shared; hotplug: exclus
 extern struct hv_mutex hv_lock;
 extern struct cds_list_head hv_vm_list; /* [L] */
 
+/* hardware_init() with a given set of CPUs, HARDWARE_CPUS_MAX bits. -EINVAL: empty. */
+#define HARDWARE_CPUS_MAX 1024
+int hardware_init_cpus(const uint64_t *present);
+
 /* bus.c, irq_routing.c, tsc.c, dirty.c: the VM's part of each; destroy takes half-built VMs. */
 int bus_vm_create(struct hv_vm *vm);
 void bus_vm_destroy(struct hv_vm *vm);

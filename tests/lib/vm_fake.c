@@ -7,6 +7,7 @@
 
 #include "hv/base/fault_inject.h"
 #include "hv/base/rcu.h"
+#include "hv/vm/vm_internal.h"
 
 struct vf_mmu vf_mmu;
 struct vf_hw vf_hw;
@@ -257,11 +258,13 @@ const struct hv_processor_ops vf_processor = {
 
 void vf_start(void)
 {
+	uint64_t present[HARDWARE_CPUS_MAX / 64] = { VF_PRESENT };
+
 	memset(&vf_mmu, 0, sizeof(vf_mmu));
 	memset(&vf_hw, 0, sizeof(vf_hw));
 	vf_hw.fail_cpu = -1;
 	hv_rcu_register_thread();
-	HV_BUG_ON(hardware_init());
+	HV_BUG_ON(hardware_init_cpus(present));
 	HV_BUG_ON(hardware_load_vendor(&vf_vendor, &vf_processor));
 }
 

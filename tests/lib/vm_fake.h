@@ -13,7 +13,8 @@
 #include "hv/vm/hardware.h"
 #include "hv/vm/vm.h"
 
-#define VF_CPUS 64
+#define VF_CPUS	   64
+#define VF_PRESENT 0x2fULL /* host CPUs 0 to 3 and 5, whatever the host has */
 
 struct vf_mmu {
 	/* settings */
