@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "hv/base/lockorder.h"
@@ -91,6 +93,37 @@ static void sides_of_the_grace_period(void **state)
 	assert_int_equal(hv_lock_classes[HV_LC_MMU].gp, HV_GP_INSIDE);
 }
 
+/* doc/locking.md has a section for every class. */
+static void page_has_every_class(void **state)
+{
+	const char *top = getenv("HVD_SRCDIR");
+	static char page[1 << 17];
+	char path[4096], name[80];
+	unsigned int i;
+	FILE *f;
+
+	if (!top) /* run by hand: no tree to look at */
+		return;
+	snprintf(path, sizeof(path), "%s/doc/locking.md", top);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_in_range(fread(page, 1, sizeof(page), f), 1, sizeof(page) - 1);
+	fclose(f);
+	for (i = 0; i < HV_LC_COUNT; i++) {
+		const char *line;
+
+		snprintf(name, sizeof(name), "`%s`", hv_lock_classes[i].name);
+		for (line = strstr(page, "\n### "); line; line = strstr(line + 1, "\n### ")) {
+			const char *at = strstr(line, name), *end = strchr(line + 1, '\n');
+
+			if (at && at < end)
+				break;
+		}
+		if (!line)
+			fail_msg("doc/locking.md has no section on %s", name);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -101,6 +134,7 @@ int main(void)
 		cmocka_unit_test(notifiers_take_no_slots_locks),
 		cmocka_unit_test(leaves_have_nothing_inside),
 		cmocka_unit_test(sides_of_the_grace_period),
+		cmocka_unit_test(page_has_every_class),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
