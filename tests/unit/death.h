@@ -74,7 +74,7 @@ static int death_sites_named(const char *text, const char *bug)
 }
 
 /* 0 if fn aborted with a report that has `what` in it and names every announced site. */
-static int death_check(void (*fn)(void), const char *what)
+static int __attribute__((unused)) death_check(void (*fn)(void), const char *what)
 {
 	static char text[32768];
 	int status = death_run(fn, text, sizeof(text));
