@@ -145,6 +145,7 @@ static inline void hv_spin_unlock_at(struct hv_spinlock *l, const char *file, in
 
 #define HV_RWL_WRITER 1U /* a writer holds it or waits for readers to leave */
 #define HV_RWL_DRAIN  2U /* that writer sleeps: the leaving readers wake it */
+#define HV_RWL_SLOW   4U /* somebody is blocked or not in yet: go through m */
 
 struct hv_rwlock {
 	/* [A] atomic, [m] under m, [I] immutable after init */
@@ -152,7 +153,7 @@ struct hv_rwlock {
 		uint32_t readers; /* [A] */
 		uint32_t pad[15];
 	} slot[HV_RWLOCK_SLOTS];
-	uint32_t state;		  /* [A; written under m] HV_RWL_* */
+	uint32_t state;		  /* [A] HV_RWL_* */
 	uint32_t slot_mask;	  /* [I] slots in use - 1 */
 	uint32_t waiters;	  /* [A] threads in a slow path, for is_contended */
 	uint32_t pad[13];	  /* `state` is read by every reader: keep it off what follows */
@@ -160,7 +161,7 @@ struct hv_rwlock {
 	pthread_cond_t readers_cv;
 	pthread_cond_t writers_cv;
 	pthread_cond_t drain_cv;
-	uint32_t phase;		  /* [m] counts unlocks by writers */
+	uint32_t phase;		  /* [m] counts unlocks by writers that somebody waited for */
 	uint32_t blocked_readers; /* [m] wait for the phase to change */
 	uint32_t admitted;	  /* [m] readers of the last phase who have not come in yet */
 	uint32_t blocked_writers; /* [m] */

@@ -16,6 +16,12 @@
  *
  * In the same way either (f) sees DRAIN and wakes the writer under m, or (h)
  * sees the reader gone.
+ *
+ * A writer that meets nobody takes and drops the lock with one compare-and-swap
+ * of the whole word, 0 <-> WRITER, without m. Whoever has to wait, or was let in
+ * and has not come yet, keeps SLOW set, under m. While it is set both
+ * compare-and-swaps fail, so that no new writer appears behind the back of who
+ * holds m, and the one inside passes the lock on under m.
  */
 #include "hv/base/lock.h"
 
@@ -26,8 +32,8 @@
 #include "hv/base/tsan.h"
 #include "hv/base/workqueue.h"
 
-/* Longer than a fault holds the lock, shorter than a trip through the kernel. */
-#define SPIN_LIMIT 400
+/* Longer than a fault holds the lock, not longer than a trip through the kernel: 1 to 4 us. */
+#define SPIN_LIMIT 64
 
 /* Spreads threads over slots in the order in which they first come here. */
 static uint32_t next_thread;
@@ -96,6 +102,19 @@ static inline bool reader_enter(struct hv_rwlock *l, uint32_t *slot)
 	return false;
 }
 
+/* With m held, before it is dropped: SLOW stays while anybody needs it. */
+static void update_slow(struct hv_rwlock *l)
+{
+	if (!l->blocked_readers && !l->blocked_writers && !l->admitted)
+		__atomic_fetch_and(&l->state, ~HV_RWL_SLOW, __ATOMIC_SEQ_CST);
+}
+
+/* With m held: true if a writer is inside, which will then unlock under m. */
+static bool slow_sees_writer(struct hv_rwlock *l)
+{
+	return __atomic_fetch_or(&l->state, HV_RWL_SLOW, __ATOMIC_SEQ_CST) & HV_RWL_WRITER;
+}
+
 static void __attribute__((noinline)) read_lock_slow(struct hv_rwlock *l, uint32_t *slot)
 {
 	uint32_t phase;
@@ -105,18 +124,17 @@ static void __attribute__((noinline)) read_lock_slow(struct hv_rwlock *l, uint32
 	for (i = 0; i < SPIN_LIMIT && load_state(l) & HV_RWL_WRITER; i++)
 		hv_cpu_relax();
 	pthread_mutex_lock(&l->m);
-	if (load_state(l) & HV_RWL_WRITER) {
+	if (slow_sees_writer(l)) {
 		phase = l->phase;
 		l->blocked_readers++;
 		while (phase == l->phase)
 			pthread_cond_wait(&l->readers_cv, &l->m);
-		/* No writer comes before the admitted: count in while they hold m. */
-		__atomic_fetch_add(slot, 1, __ATOMIC_SEQ_CST);
 		if (--l->admitted == 0)
 			pthread_cond_signal(&l->writers_cv);
-	} else {
-		__atomic_fetch_add(slot, 1, __ATOMIC_SEQ_CST);
 	}
+	/* No writer is inside, and none comes while m is held and SLOW set. */
+	__atomic_fetch_add(slot, 1, __ATOMIC_SEQ_CST);
+	update_slow(l);
 	pthread_mutex_unlock(&l->m);
 	__atomic_fetch_sub(&l->waiters, 1, __ATOMIC_RELAXED);
 }
@@ -184,34 +202,51 @@ static void drain_readers(struct hv_rwlock *l)
 	__atomic_fetch_and(&l->state, ~HV_RWL_DRAIN, __ATOMIC_SEQ_CST);
 }
 
-static void write_lock(struct hv_rwlock *l)
+static void __attribute__((noinline)) write_lock_slow(struct hv_rwlock *l)
 {
-	bool waited = false;
-
 	pthread_mutex_lock(&l->m);
-	if (load_state(l) & HV_RWL_WRITER || l->admitted) {
-		waited = true;
-		__atomic_fetch_add(&l->waiters, 1, __ATOMIC_RELAXED);
-		l->blocked_writers++;
-		while (load_state(l) & HV_RWL_WRITER || l->admitted)
-			pthread_cond_wait(&l->writers_cv, &l->m);
-		l->blocked_writers--;
-	}
+	l->blocked_writers++;
+	while (slow_sees_writer(l) || l->admitted)
+		pthread_cond_wait(&l->writers_cv, &l->m);
+	l->blocked_writers--;
 	__atomic_fetch_or(&l->state, HV_RWL_WRITER, __ATOMIC_SEQ_CST); /* (c) */
-	if (hv_unlikely(readers_inside(l))) {
-		if (!waited)
-			__atomic_fetch_add(&l->waiters, 1, __ATOMIC_RELAXED);
-		waited = true;
-		drain_readers(l);
-	}
-	if (waited)
-		__atomic_fetch_sub(&l->waiters, 1, __ATOMIC_RELAXED);
+	drain_readers(l);
+	update_slow(l);
 	pthread_mutex_unlock(&l->m);
 }
 
-/* Ends a writer's phase: all readers that wait are let in. Drops nothing else. */
-static void end_phase(struct hv_rwlock *l)
+static void __attribute__((noinline)) drain_after_fast(struct hv_rwlock *l)
 {
+	pthread_mutex_lock(&l->m);
+	drain_readers(l);
+	pthread_mutex_unlock(&l->m);
+}
+
+static bool write_lock_fast(struct hv_rwlock *l)
+{
+	uint32_t free = 0;
+
+	return hv_try_cmpxchg(&l->state, &free, HV_RWL_WRITER); /* (c) */
+}
+
+static void write_lock(struct hv_rwlock *l)
+{
+	bool fast = write_lock_fast(l);
+
+	if (hv_likely(fast && !readers_inside(l))) /* (d) */
+		return;
+	__atomic_fetch_add(&l->waiters, 1, __ATOMIC_RELAXED);
+	if (fast)
+		drain_after_fast(l);
+	else
+		write_lock_slow(l);
+	__atomic_fetch_sub(&l->waiters, 1, __ATOMIC_RELAXED);
+}
+
+/* Ends a writer's phase: all readers that wait are let in before another writer. */
+static void __attribute__((noinline)) write_unlock_slow(struct hv_rwlock *l)
+{
+	pthread_mutex_lock(&l->m);
 	l->phase++;
 	l->admitted += l->blocked_readers;
 	l->blocked_readers = 0;
@@ -220,22 +255,26 @@ static void end_phase(struct hv_rwlock *l)
 		pthread_cond_broadcast(&l->readers_cv);
 	else if (l->blocked_writers)
 		pthread_cond_signal(&l->writers_cv);
+	update_slow(l);
+	pthread_mutex_unlock(&l->m);
+}
+
+static void write_unlock(struct hv_rwlock *l)
+{
+	uint32_t alone = HV_RWL_WRITER;
+
+	if (hv_unlikely(!hv_try_cmpxchg(&l->state, &alone, 0)))
+		write_unlock_slow(l);
 }
 
 static bool write_trylock(struct hv_rwlock *l)
 {
-	bool got = false;
-
-	if (pthread_mutex_trylock(&l->m))
+	if (readers_inside(l) || !write_lock_fast(l))
 		return false;
-	if (!(load_state(l) & HV_RWL_WRITER) && !l->admitted && !readers_inside(l)) {
-		__atomic_fetch_or(&l->state, HV_RWL_WRITER, __ATOMIC_SEQ_CST);
-		got = !readers_inside(l);
-		if (!got)
-			end_phase(l);
-	}
-	pthread_mutex_unlock(&l->m);
-	return got;
+	if (!readers_inside(l))
+		return true;
+	write_unlock(l); /* one came in between */
+	return false;
 }
 
 void hv_write_lock_at(struct hv_rwlock *l, unsigned int nest, const char *file, int line)
@@ -264,9 +303,7 @@ void hv_write_unlock_at(struct hv_rwlock *l, const char *file, int line)
 {
 	hv_lockdep_release(&l->dep, HV_LM_EXCLUSIVE, file, line);
 	hv_tsan_mutex(__tsan_mutex_pre_unlock(l, 0));
-	pthread_mutex_lock(&l->m);
-	end_phase(l);
-	pthread_mutex_unlock(&l->m);
+	write_unlock(l);
 	hv_tsan_mutex(__tsan_mutex_post_unlock(l, 0));
 }
 

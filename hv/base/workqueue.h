@@ -23,7 +23,6 @@
 #include <stdint.h>
 
 #include "hv/base/list.h"
-
 #include "hv/base/lockorder.h"
 
 /* How long a work runs before it should yield. */

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "hv/x86/ops.h"
 #include "hv/cpu/vmx_vmcs.h"
 
 struct hv_lp;

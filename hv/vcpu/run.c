@@ -105,11 +105,7 @@ static int terminal_requests(struct hv_vcpu *vcpu)
 	}
 	if (vcpu_check_request(vcpu, HV_REQ_TRIPLE_FAULT))
 		return vcpu_exit_shutdown(vcpu);
-	if (vcpu_check_request(vcpu, HV_REQ_DIRTY_RING_SOFT_FULL) && dirty_ring_check_full(vcpu)) {
-		vcpu->run->exit_reason = HV_EXIT_DIRTY_RING_FULL;
-		return 0;
-	}
-	return 1;
+	return dirty_ring_check_full(vcpu) ? 0 : 1;
 }
 
 static int handle_requests(struct hv_vcpu *vcpu)
@@ -234,45 +230,41 @@ static int enter_guest(struct hv_vcpu *vcpu)
 
 /* ---- blocking ----------------------------------------------------------------------------------------------- */
 
+/*
+ * What ends HLT. INIT and SIPI are no matter of RFLAGS.IF: they come with
+ * HV_REQ_EVENT, and a pending request ends every block.
+ */
 static bool wakes(struct hv_vcpu *vcpu)
 {
-	const struct hv_irqchip_ops *chips = vcpu->vm->irqchip_ops;
-
-	if (atomic_load(&vcpu->mp_state) == HV_MP_HALTED)
-		return events_deliverable(vcpu) || (chips && chips->has_events(vcpu));
-	return chips && chips->has_events(vcpu);
+	return atomic_load(&vcpu->mp_state) == HV_MP_HALTED && events_deliverable(vcpu);
 }
 
 static int block(struct hv_vcpu *vcpu)
 {
 	const struct hv_irqchip_ops *chips = vcpu->vm->irqchip_ops;
-	uint64_t start;
-	int state, r;
+	int r;
 
 	if (vcpu_request_pending(vcpu)) {
 		r = handle_requests(vcpu);
 		if (r <= 0)
 			return r;
 	}
-	state = atomic_load(&vcpu->mp_state);
-	if (!wakes(vcpu)) {
-		start = hv_clock_ns();
-		steal_stop(vcpu);
-		vcpu_block(vcpu, wakes);
-		steal_start(vcpu);
-		atomic_fetch_add_explicit(&vcpu->stats.blocked_ns, hv_clock_ns() - start,
-					  memory_order_relaxed);
-	}
-	/* Only what is told by HV_REQ_EVENT is looked at before an entry. */
-	vcpu_make_request(vcpu, HV_REQ_EVENT);
+	/* Looked at here; one that comes from now on ends vcpu_block(). */
+	vcpu_check_request(vcpu, HV_REQ_EVENT);
 	if (chips) {
 		r = chips->accept_events(vcpu);
 		if (r < 0)
 			return r;
 	}
-	if (state == HV_MP_HALTED && atomic_load(&vcpu->mp_state) == HV_MP_HALTED &&
-	    (events_deliverable(vcpu)))
+	if (wakes(vcpu))
 		atomic_store(&vcpu->mp_state, HV_MP_RUNNABLE);
+	if (atomic_load(&vcpu->mp_state) == HV_MP_RUNNABLE) {
+		vcpu_make_request(vcpu, HV_REQ_EVENT);
+		return 1;
+	}
+	steal_stop(vcpu);
+	vcpu_block(vcpu, wakes);
+	steal_start(vcpu);
 	return 1;
 }
 

@@ -253,8 +253,9 @@ static bool block_over(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vc
 
 	if (vcpu_request_pending(vcpu))
 		return true;
-	if (runnable && runnable(vcpu))
-		return true;
+	/* The caller's own test is the stricter one: HLT with IF = 0 outlasts an interrupt. */
+	if (runnable)
+		return runnable(vcpu);
 	return chips && chips->has_events(vcpu);
 }
 

@@ -110,6 +110,7 @@ struct hv_vm {
 
 	void *arch;				/* [I] hv/vcpu: per-VM part (CPU model, kvmclock) */
 	void *vendor_data;			/* [I] */
+	void *engine;				/* [I] hv/engine: what it owns of the VM */
 	/* A VM whose state is inconsistent is stopped, alone, with a reason. */
 	_Atomic bool bugged;			/* [a] once true, stays true */
 	_Atomic bool bug_claimed;		/* [a] who turns it writes the reason, then bugged */
