@@ -93,6 +93,7 @@ enum x86_feature {
 };
 
 struct x86_tlb_set;
+struct x86_pcache;
 struct x86_bcache;
 struct x86_catch;
 
@@ -147,7 +148,6 @@ struct x86_cpu {
 	uint32_t activity;	/* enum x86_activity */
 	uint64_t pending_dbg;	/* DR6-format debug conditions waiting for the boundary (BS, B0-B3) */
 	uint64_t intercepts[X86_ICPT_WORDS]; /* bit per enum x86_intercept; see x86_intercept_set() */
-	bool icpt_shadow_keep_rf; /* reserved for owners: keep false */
 	/* The event being delivered: valid while ops run inside a delivery and after
 	 * x86_run/x86_inject returned EXIT because of a fault or exit in it (IDT-vectoring
 	 * information, EXITINTINFO). */
@@ -156,6 +156,8 @@ struct x86_cpu {
 	struct x86_event fault;
 	uint64_t features[(X86_FEAT_NR + 63) / 64];
 	uint8_t maxphyaddr;	/* from CPUID leaf 0x80000008 */
+	bool keep_nmi_block;	/* owner: IRET does not unblock NMIs (SVM V_NMI off, VMX virtual NMIs off
+				 * with NMI exiting) */
 	/* Address of the last instruction started and its length, valid when an op is called
 	 * and after EXIT. */
 	uint64_t insn_rip;
@@ -169,7 +171,17 @@ struct x86_cpu {
 	uint64_t space;		/* of the current TLB sets */
 	struct x86_tlb_set *tlb_set;
 	struct x86_tlb_set *tlb_sets[X86_TLB_SETS];
+	struct x86_pcache *pcache; /* physical pages of paging structures */
 	uint64_t tlb_clock, tlb_miss_count, gen_clock;
+	uint32_t nr_tlb_sets;
+	uint8_t debug_data;	/* data or I/O breakpoints are enabled */
+	uint8_t debug_code;	/* code breakpoints are enabled */
+	uint8_t ext;		/* EXT bit of error codes during delivery */
+	uint8_t shadow_fresh;	/* the instruction just executed set a shadow */
+	uint8_t iret_unblocked;	/* the IRET in progress has cleared NMI blocking */
+	uint8_t task_switched;	/* the delivery in progress is in the new task */
+	uint8_t step_tf;	/* TF at the start of the instruction */
+	uint32_t step_rf;	/* RF at the start of the instruction, to restore on an exit */
 	const struct x86_insn *cur;	/* instruction of the slow path in progress */
 	void *cur_block;
 	uint64_t budget;	/* x86_run(): stop when insns reaches it */
