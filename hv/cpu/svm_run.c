@@ -203,6 +203,20 @@ static void use_tlb(struct hv_lp *lp, uint8_t tlb_ctl)
 	}
 }
 
+/*
+ * PAE paging: this architecture reads the page-directory-pointer entries like
+ * any other table. hv/x86 has them in registers, so they are read again at each
+ * VMRUN. False: reading them caused a nested page fault.
+ */
+static bool load_pdptes(struct hv_lp *lp)
+{
+	struct x86_cpu *cpu = lp->cpu;
+
+	if ((cpu->efer & X86_EFER_LMA) || !(cpu->cr0 & X86_CR0_PG) || !(cpu->cr4 & X86_CR4_PAE))
+		return true;
+	return x86_load_pdptrs(cpu, cpu->cr3) != X86_EXIT;
+}
+
 static void exit_int_info(struct hv_lp *lp)
 {
 	const struct x86_event *ev = &lp->cpu->vectoring;
@@ -288,7 +302,7 @@ static void svm_vmrun(struct hv_lp *lp, uint64_t address, struct hv_gprs *gprs)
 	lp->cpu->cr8 = c->int_ctl & 0xf;
 	lp->cpu->vectoring.valid = 0;
 	svm_update_pending(lp);
-	if (c->event_inj & SVM_EVENT_VALID)
+	if (load_pdptes(lp) && (c->event_inj & SVM_EVENT_VALID))
 		inject(lp, c);
 	while (!lp->svm.exited) {
 		enum x86_run_reason reason = x86_run(lp->cpu, NO_LIMIT);

@@ -160,6 +160,19 @@ static bool load_hot(struct hv_lp *lp)
 	return changed;
 }
 
+/* PAE paging without EPT: each entry reads the PDPTEs from where CR3 points. */
+static void load_pdptes_from_memory(struct hv_lp *lp)
+{
+	struct x86_cpu *cpu = lp->cpu;
+	const uint64_t *pdpt = (const uint64_t *)(cpu->cr3 & 0xffffffffffe0ULL);
+
+	if (lp->vmx.eptp || (cpu->efer & X86_EFER_LMA) || !(cpu->cr0 & X86_CR0_PG) ||
+	    !(cpu->cr4 & X86_CR4_PAE))
+		return;
+	for (unsigned int i = 0; i < 4; i++)
+		cpu->pdptr[i] = __atomic_load_n(&pdpt[i], __ATOMIC_RELAXED);
+}
+
 void vmx_guest_load(struct hv_lp *lp, uint32_t groups)
 {
 	bool changed = false;
@@ -174,6 +187,7 @@ void vmx_guest_load(struct hv_lp *lp, uint32_t groups)
 	}
 	if (groups & VMX_DIRTY_HOT)
 		changed |= load_hot(lp);
+	load_pdptes_from_memory(lp);
 	if (changed)
 		x86_state_changed(lp->cpu);
 	lp->vmx.cold_valid = true;

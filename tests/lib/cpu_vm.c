@@ -225,7 +225,9 @@ void cpu_vm_create(struct cpu_vm *vm, enum cpu_vm_vendor vendor, enum cpu_vm_pag
 	vm->vendor = vendor;
 	vm->paging = paging;
 	vm->p = &hv_processor_soft;
-	vm->ram = host_pages(CPU_VM_RAM);
+	/* Aligned to its size, for large pages: take twice the size and use the aligned half. */
+	vm->ram_area = host_pages(2 * CPU_VM_RAM);
+	vm->ram = vm->ram_area + (-(uintptr_t)vm->ram_area & (CPU_VM_RAM - 1));
 	vm->pages = host_pages(PAGES_SIZE);
 	assert_int_equal(vm->p->init(1), 0);
 	assert_int_equal(vm->p->lp_create(vm, &vm->lp), 0);
@@ -248,7 +250,7 @@ void cpu_vm_destroy(struct cpu_vm *vm)
 		assert_int_equal(vm->p->svm->disable(0), 0);
 	vm->p->lp_destroy(vm->lp);
 	vm->p->exit();
-	munmap(vm->ram, CPU_VM_RAM);
+	munmap(vm->ram_area, 2 * CPU_VM_RAM);
 	munmap(vm->pages, PAGES_SIZE);
 }
 

@@ -30,12 +30,13 @@ struct cpu_vm {
 	struct hv_lp *lp;
 	struct hv_gprs gprs;
 	uint8_t *ram;
+	uint8_t *ram_area;	/* the mapping that holds it */
 	uint8_t *pages;		/* host pages: VMXON, VMCS or VMCB, bitmaps, second-level tables */
 	uint64_t *pt;		/* last level: EPT or NPT, or of the shadow tables */
 	bool launched;
 };
 
-/* Pages of vm->pages. */
+/* Pages of vm->pages; vm->ram is aligned to 2 MiB. */
 enum { CPU_VM_P_VMXON, CPU_VM_P_VMCS, CPU_VM_P_MSR, CPU_VM_P_IOA, CPU_VM_P_IOB, CPU_VM_P_IOC,
        CPU_VM_P_L4, CPU_VM_P_L3, CPU_VM_P_L2, CPU_VM_P_L1, CPU_VM_P_VAPIC, CPU_VM_P_APIC,
        CPU_VM_P_PML, CPU_VM_P_PID, CPU_VM_P_COUNT };
