@@ -343,7 +343,11 @@ int hv_machine_create(struct hv_machine_config *config, struct hv_machine **out)
 /* vCPU threads start or go on. -EIO: it has crashed or its guest has ended; reset it first. */
 int hv_machine_start(struct hv_machine *m);
 int hv_machine_pause(struct hv_machine *m);   /* returns when no vCPU is in the run loop */
-int hv_machine_reset(struct hv_machine *m);   /* paused or running; boots again */
+/*
+ * Back to how it was created, kernel loaded again, from any state. A machine
+ * that was paused (or never started) stays paused; any other runs at once.
+ */
+int hv_machine_reset(struct hv_machine *m);
 int hv_machine_power_button(struct hv_machine *m);
 int hv_machine_nmi(struct hv_machine *m);     /* to all vCPUs */
 /* Bytes to the guest's serial port; returns how many its buffer took (0: full, try later). */

@@ -49,6 +49,12 @@ void irqchip_vcpu_destroy(struct hv_vcpu *vcpu);
 /* PIC, I/O APIC and PIT as after power-on. No vCPU runs. */
 void irqchip_reset(struct hv_vm *vm);
 
+/*
+ * What firmware leaves behind on the boot CPU: local APIC enabled, the PIC's
+ * interrupts through LINT0, NMI on LINT1. vcpu does not run.
+ */
+void irqchip_virtual_wire(struct hv_vcpu *vcpu);
+
 /* The VM's timer thread, for devices. */
 struct hv_timers *irqchip_timers(struct hv_vm *vm);
 

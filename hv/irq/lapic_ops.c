@@ -341,6 +341,15 @@ void irqchip_vcpu_destroy(struct hv_vcpu *vcpu)
 	free(apic);
 }
 
+void irqchip_virtual_wire(struct hv_vcpu *vcpu)
+{
+	struct hv_lapic *apic = vcpu->apic;
+
+	lapic_reg_set(apic, LAPIC_SPIV, LAPIC_SPIV_ENABLE | 0xff);
+	lapic_reg_set(apic, LAPIC_LVT0, LAPIC_DM_EXTINT << 8);
+	lapic_reg_set(apic, LAPIC_LVT1, LAPIC_DM_NMI << 8);
+}
+
 void irqchip_get_lapic(struct hv_vcpu *vcpu, struct hv_lapic_state *out)
 {
 	struct hv_lapic *apic = vcpu->apic;

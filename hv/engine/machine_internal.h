@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A machine's insides. machine.c has its life and its vCPU threads,
+ * machine_board.c memory, devices and boot.
+ *
+ * [I] immutable after creation  [M] m->lock  [C] whoever is in a control call
+ */
+#ifndef HV_ENGINE_MACHINE_INTERNAL_H
+#define HV_ENGINE_MACHINE_INTERNAL_H
+
+#include "hv/boot/boot.h"
+#include "hv/dev/devices.h"
+#include "hv/hv.h"
+
+enum machine_run {
+	MACHINE_PAUSED,
+	MACHINE_RUNNING,
+	MACHINE_ENDED, /* poweroff, reset, crash, debug exit: only a reset helps */
+	MACHINE_QUIT,  /* the threads end */
+};
+
+struct machine_vcpu {
+	struct hv_machine *m;	/* [I] */
+	struct hv_vcpu *vcpu;	/* [I] */
+	unsigned int index;	/* [I] */
+	pthread_t thread;	/* [I] once has_thread */
+	bool has_thread;	/* [C] */
+	bool parked;		/* [M] not in hv_vcpu_run, and will not enter unless RUNNING */
+};
+
+struct hv_machine {
+	char name[64];				/* [I] */
+	struct hv_vm *vm;			/* [I] */
+	struct hv_board board;			/* [I] but for the devices' own state */
+	struct hv_device *uart, *pm;		/* [I] */
+	struct hv_machine_callbacks callbacks;	/* [I] */
+	void *ctx;				/* [I] */
+	unsigned int test_devices;		/* [I] */
+
+	enum hv_boot_kind boot_kind;		/* [I] */
+	int kernel_fd, initrd_fd;		/* [I] ours, -1: none */
+	char *cmdline;				/* [I] NULL: none */
+
+	unsigned int nr_vcpus;			/* [I] */
+	struct machine_vcpu vcpus[HV_MAX_VCPUS];
+
+	struct hv_mutex lock;			/* below it only leaves: requests and kicks */
+	struct hv_cond changed;			/* run, parked or busy changed */
+	enum machine_run run;			/* [M] */
+	bool busy;				/* [M] a control call is under way */
+	_Atomic uint64_t first_insn_ns;
+};
+
+/* ---- machine_board.c ---- */
+/* The board as its devices see it; ops call back into machine.c. */
+int machine_ram_create(struct hv_machine *m, const struct hv_machine_config *config);
+int machine_devices_create(struct hv_machine *m);
+/*
+ * Everything but RAM's allocation as at power-on: chips, devices, vCPUs, memory
+ * contents, kernel, boot state. Every vCPU is parked. error: BOOT_ERROR_SIZE.
+ */
+int machine_power_on(struct hv_machine *m, char *error);
+
+#endif
