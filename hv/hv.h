@@ -317,8 +317,8 @@ struct hv_machine_callbacks {
 };
 enum hv_boot_kind { HV_BOOT_AUTO, HV_BOOT_LINUX, HV_BOOT_PVH, HV_BOOT_MULTIBOOT, HV_BOOT_FLAT };
 /* Devices for test guests, never there unless asked for. */
-#define HV_MACHINE_DEBUG_EXIT (1U << 0) /* port 0xf4: a write ends the run */
-#define HV_MACHINE_TESTDEV    (1U << 1) /* pc-testdev: 0xe0-0xef, 0x2000-0x2017, 0xff000000 */
+#define HV_TEST_DEBUG_EXIT (1U << 0) /* port 0xf4: a write ends the run */
+#define HV_TEST_PC_TESTDEV (1U << 1) /* pc-testdev: 0xe0-0xef, 0x2000-0x2017, 0xff000000 */
 
 struct hv_machine_config {
 	const char *name;
@@ -332,7 +332,7 @@ struct hv_machine_config {
 		int kernel_fd, initrd_fd; /* -1: none. Borrowed for the call */
 		const char *cmdline;
 	} boot;
-	unsigned int test_devices; /* HV_MACHINE_* */
+	unsigned int test_devices; /* HV_TEST_* */
 	const struct hv_machine_callbacks *callbacks;
 	void *ctx;
 	/* Where a message that names the offending field goes on -EINVAL. */

@@ -378,7 +378,7 @@ static int check_config(struct hv_machine_config *config)
 		return config_error(config, "memory: at most 512 GiB");
 	if (!config->callbacks)
 		return config_error(config, "callbacks: missing");
-	if (config->test_devices & ~(HV_MACHINE_DEBUG_EXIT | HV_MACHINE_TESTDEV))
+	if (config->test_devices & ~(HV_TEST_DEBUG_EXIT | HV_TEST_PC_TESTDEV))
 		return config_error(config, "test_devices: unknown bits");
 	return 0;
 }

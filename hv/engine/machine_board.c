@@ -102,8 +102,8 @@ int machine_devices_create(struct hv_machine *m)
 		{ &hpet_device, NULL, 0, NULL },
 		{ &fw_cfg_device, NULL, 0, NULL },
 		{ &pvpanic_device, NULL, 0, NULL },
-		{ &debug_exit_device, NULL, HV_MACHINE_DEBUG_EXIT, NULL },
-		{ &pc_testdev_device, NULL, HV_MACHINE_TESTDEV, NULL },
+		{ &debug_exit_device, NULL, HV_TEST_DEBUG_EXIT, NULL },
+		{ &pc_testdev_device, NULL, HV_TEST_PC_TESTDEV, NULL },
 	};
 	unsigned int i;
 	int err;

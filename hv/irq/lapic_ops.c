@@ -295,6 +295,8 @@ const struct hv_irqchip_ops hv_irqchip_pc = {
 	.wrmsr = lapic_wrmsr,
 	.eoi = ops_eoi,
 	.vcpu_reset = ops_vcpu_reset,
+	.vcpu_destroy = irqchip_vcpu_destroy,
+	.vm_destroy = irqchip_destroy,
 	.apic_page = ops_apic_page,
 };
 
@@ -333,6 +335,8 @@ void irqchip_vcpu_destroy(struct hv_vcpu *vcpu)
 
 	if (!apic)
 		return;
+	/* Callbacks walk all vCPUs, so none may run once the first of them goes. */
+	hv_timers_stop(vcpu->vm->irqchip->timers);
 	lapic_timer_stop(apic);
 	hv_timer_destroy(&apic->timer);
 	vcpu->apic = NULL;

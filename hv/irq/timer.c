@@ -26,6 +26,7 @@ struct hv_timers {
 	uint32_t users, capacity;    /* [L] initialised timers, room in the heap */
 	struct hv_timer *running;    /* [L] whose callback runs now */
 	bool stop;		     /* [L] */
+	bool stopped;		     /* only its destroyer's */
 	pthread_t thread;	     /* [I] */
 	char name[16];		     /* [I] */
 };
@@ -135,16 +136,24 @@ int hv_timers_create(const char *name, struct hv_timers **out)
 	return 0;
 }
 
-void hv_timers_destroy(struct hv_timers *t)
+void hv_timers_stop(struct hv_timers *t)
 {
-	if (!t)
+	if (t->stopped)
 		return;
 	hv_spin_lock(&t->lock);
-	HV_BUG_ON(t->users);
 	t->stop = true;
 	hv_cond_signal(&t->wake);
 	hv_spin_unlock(&t->lock);
 	pthread_join(t->thread, NULL);
+	t->stopped = true;
+}
+
+void hv_timers_destroy(struct hv_timers *t)
+{
+	if (!t)
+		return;
+	HV_BUG_ON(t->users);
+	hv_timers_stop(t);
 	hv_cond_destroy(&t->idle);
 	hv_cond_destroy(&t->wake);
 	hv_spinlock_destroy(&t->lock);

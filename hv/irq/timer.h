@@ -30,7 +30,9 @@ struct hv_timer {
 
 /* Starts the thread. -ENOMEM, -EAGAIN. */
 int hv_timers_create(const char *name, struct hv_timers **out);
-/* NULL is fine. No timer may be armed. Joins the thread. */
+/* No callback runs from now on. May be called again, by the same thread. */
+void hv_timers_stop(struct hv_timers *timers);
+/* NULL is fine. Every timer has been destroyed. Joins the thread. */
 void hv_timers_destroy(struct hv_timers *timers);
 
 uint64_t hv_timer_now(void);
