@@ -33,6 +33,7 @@
 #include "hv/base/rcu.h"
 #include "hv/hv.h"
 #include "hv/vm/dirty_internal.h"
+#include "hv/vm/vm_internal.h"
 
 #define CHUNK_SHIFT  6	/* pages per chunk, log2 */
 #define REGION_SHIFT 12 /* pages per region */
@@ -98,10 +99,12 @@ void dirty_stamps_mark(struct hv_vm *vm, struct hv_vcpu *vcpu, struct hv_dirty_s
 
 	do {
 		epoch = atomic_load(&vm->dirty->epoch);
+		hv_test_point("mark: epoch read");
 		fresh |= stamp_raise(&st->page[page], epoch);
 		stamp_raise(&st->chunk[page >> CHUNK_SHIFT], epoch);
 		stamp_raise(&st->region[page >> REGION_SHIFT], epoch);
 		dirty_map_set(&st->open, page);
+		hv_test_point("mark: stamped");
 #ifdef HV_MUTATE_NO_EPOCH_RECHECK
 	} while (0);
 #else

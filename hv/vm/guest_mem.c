@@ -8,7 +8,7 @@
  * bytes that race, as they do on a machine. vm_load_guest and vm_store_guest
  * are the single accesses that a protocol with the guest may rely on.
  */
-#include "hv/vm/vm.h"
+#include "hv/vm/vm_internal.h"
 
 #include <errno.h>
 #include <string.h>
@@ -149,8 +149,15 @@ int vm_write_guest(struct hv_vm *vm, hv_gpa_t gpa, const void *buf, uint64_t len
 			r = -EFAULT;
 			break;
 		}
-		copy_to_guest(p, buf, n);
+#ifdef HV_MUTATE_MARK_FIRST
 		slot_mark(vm, slot, gpa, n);
+		hv_test_point("write: between");
+		copy_to_guest(p, buf, n);
+#else
+		copy_to_guest(p, buf, n);
+		hv_test_point("write: between");
+		slot_mark(vm, slot, gpa, n);
+#endif
 		buf = (const char *)buf + n;
 		gpa += n;
 		len -= n;

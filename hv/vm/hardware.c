@@ -564,7 +564,11 @@ static bool vcpu_try_cpu(struct hv_vcpu *vcpu, struct hw_vendor *v, unsigned int
 {
 	if (!cpu_pin(v, cpu))
 		return false;
+	hv_test_point("load: pinned");
 	atomic_store(&vcpu->cpu, (int)cpu);
+#ifdef HV_MUTATE_CPU_NO_RECHECK
+	return true;
+#endif
 	if (atomic_load(&v->pin[cpu]) & HW_ENABLED)
 		return true;
 	atomic_store(&vcpu->cpu, -1);

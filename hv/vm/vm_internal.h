@@ -16,6 +16,18 @@ extern struct cds_list_head hv_vm_list; /* [L] */
 #define HARDWARE_CPUS_MAX 1024
 int hardware_init_cpus(const uint64_t *present);
 
+/*
+ * Places where a test of a race stops one side to let the other run. They exist only in
+ * sources that a test program compiles for itself.
+ */
+#ifdef HV_TEST_POINTS
+void hv_test_point(const char *where);
+#else
+static inline void hv_test_point(const char *where)
+{
+}
+#endif
+
 /* bus.c, irq_routing.c, tsc.c, dirty.c: the VM's part of each; destroy takes half-built VMs. */
 int bus_vm_create(struct hv_vm *vm);
 void bus_vm_destroy(struct hv_vm *vm);

@@ -244,7 +244,7 @@ static void test_hotplug_under_vcpus(void **state)
 		assert_int_equal(vm_add_vcpu(a, i, &vcpu), 0);
 		assert_int_equal(pthread_create(&t[i], NULL, run_loop, vcpu), 0);
 	}
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 1000 || loads < 300; i++) {
 		unsigned int cpu = i % 4;
 
 		assert_int_equal(hardware_cpu_offline(cpu), 0);
