@@ -56,6 +56,9 @@ void svm_intercepts_load(struct hv_lp *lp, const struct svm_vmcb *vmcb)
 		x86_intercept_set(cpu, X86_ICPT_LMSW, true);
 		x86_intercept_set(cpu, X86_ICPT_CLTS, true);
 	}
+	/* LMSW counts as a selective write whatever it changes. */
+	if (words[SVM_WORD_3] & SVM_INTERCEPT_CR0_SEL_WRITE)
+		x86_intercept_set(cpu, X86_ICPT_LMSW, true);
 }
 
 static uint64_t code_of(enum x86_intercept what)
@@ -191,7 +194,12 @@ int svm_intercept(struct x86_cpu *cpu, enum x86_intercept what, struct x86_inter
 	switch (what) {
 	case X86_ICPT_SMSW:
 		return exit_insn(lp, SVM_EXIT_READ_CR0, 0, 0, info);
+	case X86_ICPT_CR0_SEL:
+		return icpt_cr(lp, SVM_EXIT_CR0_SEL_WRITE, info);
 	case X86_ICPT_LMSW:
+		if (!(lp->svm.intercepts[SVM_WORD_CR] >> 16 & 1))
+			return exit_insn(lp, SVM_EXIT_CR0_SEL_WRITE, 0, 0, info);
+		return exit_insn(lp, SVM_EXIT_WRITE_CR0, 0, 0, info);
 	case X86_ICPT_CLTS:
 		return exit_insn(lp, SVM_EXIT_WRITE_CR0, 0, 0, info);
 	case X86_ICPT_IO:

@@ -211,10 +211,17 @@ static void use_tlb(struct hv_lp *lp, uint8_t tlb_ctl)
 static bool load_pdptes(struct hv_lp *lp)
 {
 	struct x86_cpu *cpu = lp->cpu;
+	const uint64_t *pdpt;
 
 	if ((cpu->efer & X86_EFER_LMA) || !(cpu->cr0 & X86_CR0_PG) || !(cpu->cr4 & X86_CR4_PAE))
 		return true;
-	return x86_load_pdptrs(cpu, cpu->cr3) != X86_EXIT;
+	if (lp->svm.nested_cr3)
+		return x86_load_pdptrs(cpu, cpu->cr3) != X86_EXIT;
+	/* A host table, which is not asked to lie below 4 GiB as silicon would. */
+	pdpt = (const uint64_t *)(cpu->cr3 & 0xffffffffffe0ULL);
+	for (unsigned int i = 0; i < 4; i++)
+		cpu->pdptr[i] = __atomic_load_n(&pdpt[i], __ATOMIC_RELAXED);
+	return true;
 }
 
 static void exit_int_info(struct hv_lp *lp)

@@ -141,7 +141,7 @@ static const struct check control_checks[] = {
 	  { TPR_SHADOW, CPU2(VMX_CPU2_X2APIC | VMX_CPU2_APIC_ACCESSES),
 	    { VMCS_APIC_ACCESS_ADDR, PAGE, CPU_VM_P_APIC } }, 0 },
 	{ "posted-interrupt processing", { { VMCS_PIN_CTLS, OR, VMX_PIN_POSTED_INTR } }, 0 },
-	{ "VPID 0000H", { { VMCS_VPID, SET, 0 } }, 0 },
+	{ "VPID 0000H", { { VMCS_VPID, CLR, 0xffff } }, 0 },
 	{ "EPT pointer", { { VMCS_EPT_POINTER, OR, 1 } }, 0 },
 	{ "EPT pointer", { { VMCS_EPT_POINTER, OR, 1 << 7 } }, 0 },
 	{ "EPT pointer", { { VMCS_EPT_POINTER, CLR, 0x18 } }, 0 },
