@@ -186,6 +186,60 @@ static void lists_can_be_walked(void **state)
 		bury(o);
 }
 
+static int entered, leave, left;
+
+static void *stay_inside(void *unused)
+{
+	hv_rcu_register_thread();
+	hv_rcu_read_lock();
+	__atomic_store_n(&entered, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&leave, __ATOMIC_SEQ_CST))
+		usleep(100);
+	__atomic_store_n(&left, 1, __ATOMIC_SEQ_CST);
+	hv_rcu_read_unlock();
+	hv_rcu_unregister_thread();
+	return NULL;
+}
+
+static void *let_leave_soon(void *unused)
+{
+	usleep(10000);
+	__atomic_store_n(&leave, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void note_left(struct hv_rcu_head *rcu)
+{
+	callbacks_run = __atomic_load_n(&left, __ATOMIC_SEQ_CST) ? 1 : -1;
+}
+
+/* Neither form of waiting ends before a section that was there first. */
+static void a_grace_period_waits_for_sections(void **state)
+{
+	struct object *o = make(1);
+	pthread_t reader, opener;
+	int form;
+
+	for (form = 0; form < 2; form++) {
+		entered = leave = left = callbacks_run = 0;
+		pthread_create(&reader, NULL, stay_inside, NULL);
+		while (!__atomic_load_n(&entered, __ATOMIC_SEQ_CST))
+			usleep(100);
+		pthread_create(&opener, NULL, let_leave_soon, NULL);
+		if (form == 0) {
+			hv_synchronize_rcu();
+			assert_int_equal(__atomic_load_n(&left, __ATOMIC_SEQ_CST), 1);
+		} else {
+			hv_call_rcu(&o->rcu, note_left);
+			hv_rcu_barrier();
+			assert_int_equal(callbacks_run, 1);
+		}
+		pthread_join(opener, NULL);
+		pthread_join(reader, NULL);
+	}
+	bury(o);
+}
+
 static void sections_are_known(void **state)
 {
 	assert_false(hv_rcu_read_held());
@@ -291,6 +345,7 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_missing_grace_period_is_seen),
 		cmocka_unit_test(sections_are_known),
+		cmocka_unit_test(a_grace_period_waits_for_sections),
 		cmocka_unit_test(exchange_returns_the_old),
 		cmocka_unit_test(readers_never_see_the_dead),
 		cmocka_unit_test(lists_can_be_walked),
