@@ -240,7 +240,13 @@ static void *read_and_tell(void *unused)
 	return NULL;
 }
 
-/* Readers that wait at unlock come before the same writer again: a zap that yields lets faults in. */
+static void wait_for_blocked_reader(void)
+{
+	while (!READ_ONCE(rw.blocked_readers))
+		usleep(100);
+}
+
+/* A zap that yields lets the faults in that wait. */
 static void yield_lets_waiting_readers_in(void **state)
 {
 	pthread_t t;
@@ -249,13 +255,31 @@ static void yield_lets_waiting_readers_in(void **state)
 	hv_write_lock(&rw);
 	assert_false(hv_cond_resched_rwlock_write(&rw));
 	spawn(&t, read_and_tell);
-	while (!READ_ONCE(rw.blocked_readers))
-		usleep(100);
+	wait_for_blocked_reader();
 	assert_true(hv_rwlock_is_contended(&rw));
 	assert_true(hv_cond_resched_rwlock_write(&rw));
 	assert_int_equal(READ_ONCE(reader_was_in), 1);
 	hv_write_unlock(&rw);
 	pthread_join(t, NULL);
+}
+
+/* Readers that wait at unlock come before the next writer, however soon it comes. */
+static void waiting_readers_go_before_the_next_writer(void **state)
+{
+	pthread_t t;
+	int i;
+
+	for (i = 0; i < 40; i++) {
+		reader_was_in = 0;
+		hv_write_lock(&rw);
+		spawn(&t, read_and_tell);
+		wait_for_blocked_reader();
+		hv_write_unlock(&rw);
+		hv_write_lock(&rw);
+		assert_int_equal(READ_ONCE(reader_was_in), 1);
+		hv_write_unlock(&rw);
+		pthread_join(t, NULL);
+	}
 }
 
 /* ---- mutex, spinlock, condition ---- */
@@ -348,6 +372,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(waiting_writer_goes_before_new_readers, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(yield_lets_waiting_readers_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(waiting_readers_go_before_the_next_writer, setup,
+						teardown),
 		cmocka_unit_test(mutex_and_spinlock_exclude),
 		cmocka_unit_test(conditions),
 	};
