@@ -407,10 +407,3 @@ void x86_op_encls(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	owner_or_ud(cpu, insn, X86_ICPT_ENCLS);
 }
-
-/* Overridden by native.c where x87, SSE and AVX are built in. */
-__attribute__((weak)) void x86_native_exec(struct x86_cpu *cpu, const struct x86_insn *insn)
-{
-	x86_begin(cpu, insn);
-	x86_ud(cpu);
-}

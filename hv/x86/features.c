@@ -89,4 +89,5 @@ void x86_features_changed(struct x86_cpu *cpu)
 		cpu->maxphyaddr = out[EAX] & 0xff;
 	if (cpu->bcache)
 		x86_bcache_flush(cpu);
+	x86_native_features_changed(cpu);
 }

@@ -583,7 +583,9 @@ void x86_write_flags(struct x86_cpu *cpu, uint64_t value, uint64_t mask);
 void x86_mov_cr(struct x86_cpu *cpu, unsigned int cr, uint64_t value);
 bool x86_pae_paging(const struct x86_cpu *cpu);
 
-/* native*.c: x87, MMX, SSE, AVX; may be absent, then #UD. */
+/* native.c: x87, MMX, SSE, AVX. */
 void x86_native_exec(struct x86_cpu *cpu, const struct x86_insn *insn);
+void x86_native_destroy(struct x86_cpu *cpu);
+void x86_native_features_changed(struct x86_cpu *cpu);
 
 #endif

@@ -193,6 +193,7 @@ void x86_destroy(struct x86_cpu *cpu)
 		return;
 	x86_bcache_destroy(cpu);
 	x86_tlb_destroy(cpu);
+	x86_native_destroy(cpu);
 	free(cpu);
 }
 
