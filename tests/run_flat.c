@@ -122,6 +122,20 @@ static void *input_main(void *arg)
 	return NULL;
 }
 
+/* Bytes around the next instruction, for a guest whose code is mapped one to one. */
+static void print_code(struct hv_machine *m, uint64_t at)
+{
+	uint8_t code[32];
+	unsigned int i;
+
+	if (at < 16 || hv_memory_read(hv_machine_vm(m), at - 16, code, sizeof(code)))
+		return;
+	fprintf(stderr, "  code");
+	for (i = 0; i < sizeof(code); i++)
+		fprintf(stderr, i == 16 ? " <%02x>" : " %02x", code[i]);
+	fprintf(stderr, "\n");
+}
+
 static void report(struct hv_machine *m, unsigned int vcpus)
 {
 	struct hv_exit_counter c[256];
@@ -149,6 +163,7 @@ static void report(struct hv_machine *m, unsigned int vcpus)
 			(unsigned long long)r.rbx, (unsigned long long)r.rcx,
 			(unsigned long long)r.rdx, (unsigned long long)r.rsi,
 			(unsigned long long)r.rdi);
+		print_code(m, s.cs.base + r.rip);
 		if (!hv_vcpu_stats(vcpu, &f))
 			fprintf(stderr, "  %s, %llu entries, %llu halts, %llu irqs, %llu insns\n",
 				f.state, (unsigned long long)f.entries,
