@@ -479,9 +479,8 @@ static void plan_register(struct plan *plan, const ZydisDecodedOperand *o)
 
 	switch (ZydisRegisterGetClass(o->reg.value)) {
 	case ZYDIS_REGCLASS_YMM:
-		plan->ymm = true;
-		/* fall through */
 	case ZYDIS_REGCLASS_XMM:
+		plan->ymm |= ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_YMM;
 		plan->vec |= (uint16_t)(1u << id);
 		if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
 			plan->vec_written |= (uint16_t)(1u << id);
