@@ -16,6 +16,7 @@
 #include <errno.h>
 
 #include "hv/mem/region.h"
+#include "hv/mmu/shadow.h"
 #include "hv/mmu/tdp_mmu.h"
 
 static_assert((int)HV_LEVEL_4K == (int)HV_PG_LEVEL_4K && (int)HV_LEVEL_2M == (int)HV_PG_LEVEL_2M &&
@@ -210,7 +211,7 @@ int mmu_page_fault(struct hv_vcpu *vcpu, struct hv_pf_request *req)
 
 	hv_rcu_assert_read_held();
 	fault_init(vcpu, &fault, req->addr, req->error_code);
-	r = fault_tdp(vcpu, &fault);
+	r = vcpu->mmu->shadow ? shadow_page_fault(vcpu, &fault, req) : fault_tdp(vcpu, &fault);
 	fault_count(vcpu, r);
 	req->gpa = fault.gpa;
 	req->mmio = fault.mmio;
@@ -226,6 +227,10 @@ int mmu_handle_mmio_hit(struct hv_vcpu *vcpu, uint64_t addr, hv_gpa_t *gpa, bool
 	fault_init(vcpu, &fault, addr, 0);
 	*write_ok = true;
 	*gpa = addr;
+	if (vcpu->mmu->shadow) {
+		/* These tables mark MMIO by entries that are not present: mmu_page_fault() does. */
+		return 0;
+	}
 	if (!vcpu->mmu->root)
 		return 0;
 	if (mmio_lookup(vcpu, &fault))
@@ -241,7 +246,7 @@ int64_t mmu_prefault(struct hv_vcpu *vcpu, hv_gpa_t gpa, uint64_t size)
 {
 	hv_gfn_t gfn = gpa >> HV_PAGE_SHIFT, end = (gpa + size + HV_PAGE_SIZE - 1) >> HV_PAGE_SHIFT;
 	int64_t done = 0;
-	int err = mmu_reload(vcpu);
+	int err = vcpu->mmu->shadow ? -EOPNOTSUPP : mmu_reload(vcpu);
 
 	if (err || gpa + size < gpa)
 		return err ? err : -EINVAL;

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "hv/mmu/fault.h"
+#include "hv/mmu/shadow.h"
 #include "hv/mmu/slot_arch.h"
 #include "hv/mmu/tdp_mmu.h"
 #include "hv/vm/dirty.h"
@@ -35,8 +36,13 @@ static int mmu_vm_init(struct hv_vm *vm)
 	hv_spinlock_init(&mmu->tdp_mmu_pages_lock, HV_LC_TDP_MMU_PAGES);
 	hv_spinlock_init(&mmu->mmu_unsync_pages_lock, HV_LC_MMU_UNSYNC_PAGES);
 	mmu_pool_init(&mmu->pool);
-	err = mmu_zap_init(mmu);
+	err = mmu->direct ? 0 : shadow_vm_init(mmu);
+	if (!err)
+		err = mmu_zap_init(mmu);
 	if (err) {
+		if (mmu->shadow)
+			hv_free(mmu->shadow->empty_root);
+		hv_free(mmu->shadow);
 		mmu_pool_destroy(&mmu->pool);
 		hv_spinlock_destroy(&mmu->mmu_unsync_pages_lock);
 		hv_spinlock_destroy(&mmu->tdp_mmu_pages_lock);
@@ -53,6 +59,7 @@ static void mmu_vm_destroy(struct hv_vm *vm)
 
 	if (!mmu)
 		return;
+	shadow_vm_destroy(mmu);
 	/* vCPUs have put their roots, so each is on its way through the worker. */
 	mmu_zap_destroy(mmu);
 	HV_BUG_ON(!cds_list_empty(&mmu->roots));
@@ -71,7 +78,11 @@ static int mmu_vcpu_init(struct hv_vcpu *vcpu)
 		return -ENOMEM;
 	mv->counters.single_writer = true;
 	vcpu->mmu = mv;
-	return 0;
+	if (!vcpu->vm->mmu->shadow || !shadow_vcpu_init(vcpu))
+		return 0;
+	vcpu->mmu = NULL;
+	hv_free(mv);
+	return -ENOMEM;
 }
 
 /* Every counter of a block, as an array. */
@@ -92,6 +103,7 @@ static void mmu_vcpu_destroy(struct hv_vcpu *vcpu)
 	if (!mv)
 		return;
 	mmu_unload(vcpu);
+	shadow_vcpu_destroy(vcpu);
 	mmu_cache_drain(&mmu->pool, &mv->cache);
 	for (i = 0; i < NR_COUNTERS; i++)
 		mmu_count_add(&mmu->counters, counter_array(&mmu->counters) + i,
@@ -131,6 +143,10 @@ void mmu_unload(struct hv_vcpu *vcpu)
 {
 	int i;
 
+	if (vcpu->mmu->shadow) {
+		shadow_unload(vcpu);
+		return;
+	}
 	put_root(vcpu, &vcpu->mmu->root);
 	for (i = 0; i < HV_ADDRESS_SPACE_NUM; i++)
 		put_root(vcpu, &vcpu->mmu->spare_root[i]);
@@ -147,6 +163,8 @@ int mmu_reload(struct hv_vcpu *vcpu)
 	struct hv_mmu_vcpu *mv = vcpu->mmu;
 	int i, err;
 
+	if (mv->shadow)
+		return shadow_reload(vcpu);
 	for (i = 0; i < HV_ADDRESS_SPACE_NUM; i++)
 		put_root_if_invalid(vcpu, &mv->spare_root[i]);
 	put_root_if_invalid(vcpu, &mv->root);
@@ -178,6 +196,8 @@ void mmu_set_address_space(struct hv_vcpu *vcpu, unsigned int as_id)
 	mv->spare_root[as_id] = NULL;
 	mv->as_id = as_id;
 	mv->reload = true;
+	if (mv->shadow)
+		mv->shadow->changed = true;
 	vcpu_make_request(vcpu, HV_REQ_MMU_RELOAD);
 }
 
@@ -186,9 +206,21 @@ void mmu_set_address_space(struct hv_vcpu *vcpu, unsigned int as_id)
 static int mmu_slot_prepare(struct hv_vm *vm, const struct hv_memslot *old, struct hv_memslot *new,
 			    enum hv_mr_change change)
 {
+	struct hv_memslot_arch *arch;
+	int err;
+
 	if (change != HV_MR_CREATE && change != HV_MR_MOVE)
 		return 0;
-	return slot_arch_create(new, &new->arch);
+	err = slot_arch_create(new, &arch);
+	if (err)
+		return err;
+	new->arch = arch;
+	if (vm->mmu->shadow && shadow_slot_prepare(vm, new)) {
+		slot_arch_free(arch);
+		new->arch = old ? old->arch : NULL;
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 static void mmu_slot_free_arch(struct hv_vm *vm, struct hv_memslot_arch *arch)
@@ -233,7 +265,11 @@ static void slot_zap_fn(struct mmu_ctx *ctx, struct mmu_page *root, const struct
  */
 static void mmu_slot_flush(struct hv_vm *vm, struct hv_memslot *slot)
 {
-	slot_update(vm, slot, slot_zap_fn);
+	if (vm->mmu->shadow)
+		/* Tables of the guest in the slot go as well, so all of it. */
+		shadow_zap_all(vm, NULL);
+	else
+		slot_update(vm, slot, slot_zap_fn);
 }
 
 static void slot_arm_fn(struct mmu_ctx *ctx, struct mmu_page *root, const struct hv_memslot *slot)
@@ -261,6 +297,10 @@ static void mmu_slot_commit(struct hv_vm *vm, const struct hv_memslot *old,
 			    const struct hv_memslot *new, enum hv_mr_change change)
 {
 	count_logged(vm->mmu, old, new);
+	if (vm->mmu->shadow) {
+		shadow_slot_commit(vm, old, new);
+		return;
+	}
 	if (!new)
 		return;
 	if (memslot_log_must_arm(vm, old, new))
@@ -284,6 +324,10 @@ static void mmu_generation_changed(struct hv_vm *vm, uint64_t generation)
 	if ((gen & ~SPTE_MMIO_GEN_MASK) == (old & ~SPTE_MMIO_GEN_MASK))
 		return;
 	/* The bits that entries hold have wrapped: an old one could look current again. */
+	if (mmu->shadow) {
+		shadow_zap_all(vm, NULL);
+		return;
+	}
 	for (unsigned int as_id = 0; as_id < HV_ADDRESS_SPACE_NUM; as_id++) {
 		struct hv_memslot any = { .as_id = (uint16_t)as_id };
 
@@ -298,6 +342,8 @@ static bool mmu_unmap_gfn_range(struct hv_vm *vm, const struct hv_gfn_range *ran
 	struct mmu_ctx ctx = mmu_ctx_init(vm, NULL, false);
 	struct mmu_page *root;
 
+	if (vm->mmu->shadow)
+		return shadow_unmap_range(vm, range);
 	hv_rcu_read_lock();
 	mmu_for_each_root(root, vm->mmu)
 		if (mmu_page_role(root).as_id == range->slot->as_id)
@@ -315,6 +361,8 @@ static bool age_range(struct hv_vm *vm, const struct hv_gfn_range *range, bool c
 	struct mmu_page *root;
 	bool young = false;
 
+	if (vm->mmu->shadow)
+		return shadow_age_range(vm, range, clear);
 	hv_rcu_read_lock();
 	mmu_for_each_root(root, vm->mmu)
 		if (mmu_page_role(root).as_id == range->slot->as_id)
@@ -345,6 +393,10 @@ static void mmu_dirty_log_rearm(struct hv_vm *vm, struct hv_memslot *slot, hv_gf
 	struct mmu_page_cache cache = { .count = 0 };
 	struct mmu_page *root;
 
+	if (vm->mmu->shadow) {
+		shadow_rearm(vm, slot, base_gfn, mask);
+		return;
+	}
 	hv_rcu_read_lock();
 	mmu_for_each_root(root, vm->mmu) {
 		if (mmu_page_role(root).as_id != slot->as_id)
@@ -413,10 +465,18 @@ const struct hv_mmu_ops hv_mmu = {
 
 /* ---- what the engine asks for ------------------------------------------------------------------------ */
 
+static void zap_all(struct hv_vm *vm, struct hv_mmu_invalidate_times *times)
+{
+	if (vm->mmu->shadow)
+		shadow_zap_all(vm, times);
+	else
+		mmu_zap_all_fast(vm, times);
+}
+
 int mmu_invalidate_all(struct hv_vm *vm, struct hv_mmu_invalidate_times *times)
 {
 	hv_mutex_lock(&vm->slots_lock);
-	mmu_zap_all_fast(vm, times);
+	zap_all(vm, times);
 	hv_mutex_unlock(&vm->slots_lock);
 	return 0;
 }
@@ -426,6 +486,8 @@ unsigned int mmu_list_roots(struct hv_vm *vm, struct hv_mmu_root_info *out, unsi
 	struct mmu_page *root;
 	unsigned int n = 0;
 
+	if (vm->mmu->shadow)
+		return shadow_list_roots(vm, out, max);
 	hv_write_lock(&vm->mmu_lock);
 	mmu_for_each_root(root, vm->mmu) {
 		union mmu_role role = mmu_page_role(root);
@@ -509,7 +571,7 @@ int mmu_set_nx_huge_pages(struct hv_vm *vm, enum hv_mmu_toggle on)
 	was = atomic_exchange(&vm->mmu->nx_huge_pages, on == HV_MMU_ON);
 	/* Leaves made under the other rule go; faults that began before find invalid roots. */
 	if (was != (on == HV_MMU_ON))
-		mmu_zap_all_fast(vm, NULL);
+		zap_all(vm, NULL);
 	hv_mutex_unlock(&vm->slots_lock);
 	return 0;
 }
@@ -567,20 +629,28 @@ int mmu_tdp_level(struct hv_vm *vm)
 	return vm->mmu->root_level;
 }
 
-/* ---- shadow paging only -------------------------------------------------------------------------------- */
+/* ---- shadow paging only: under TDP the processor follows the guest by itself ------------------------------ */
 
 void mmu_guest_paging_changed(struct hv_vcpu *vcpu, const struct hv_guest_paging *gp)
 {
+	if (vcpu->mmu->shadow)
+		shadow_guest_paging_changed(vcpu, gp);
 }
 
 void mmu_invlpg(struct hv_vcpu *vcpu, uint64_t gva)
 {
+	if (vcpu->mmu->shadow)
+		shadow_invlpg(vcpu, gva);
 }
 
 void mmu_sync_roots(struct hv_vcpu *vcpu)
 {
+	if (vcpu->mmu->shadow)
+		shadow_sync_roots(vcpu);
 }
 
 void mmu_guest_written(struct hv_vcpu *vcpu, hv_gpa_t gpa, uint32_t len)
 {
+	if (vcpu->mmu->shadow)
+		shadow_guest_written(vcpu, gpa, len);
 }

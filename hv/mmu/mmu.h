@@ -35,6 +35,7 @@ struct hv_pf_request {
 	/* in */
 	uint64_t addr;	     /* TDP: gpa; shadow: linear address */
 	uint64_t error_code; /* HV_PF_* */
+	bool smap_ac;	     /* shadow: EFLAGS.AC is set, so SMAP does not apply */
 	/* out */
 	hv_gpa_t gpa;
 	bool mmio;	     /* with HV_PF_EMULATE: no memslot there */
@@ -105,7 +106,10 @@ void mmu_get_stats(struct hv_vm *vm, struct hv_mmu_stats *out);
 enum hv_mmu_toggle { HV_MMU_OFF = 0, HV_MMU_ON = 1 };
 int mmu_set_nx_huge_pages(struct hv_vm *vm, enum hv_mmu_toggle on);
 int mmu_set_ad_bits(struct hv_vm *vm, enum hv_mmu_toggle on); /* before the first vCPU runs */
-/* Pre-fault [gpa, gpa + size) for a vCPU; returns bytes done or -errno. */
+/*
+ * Pre-fault [gpa, gpa + size) for a vCPU; returns bytes done or -errno. -ENOENT: no slot
+ * there; -EFAULT: no host memory; -EOPNOTSUPP: under shadow paging gpas are not mapped.
+ */
 int64_t mmu_prefault(struct hv_vcpu *vcpu, hv_gpa_t gpa, uint64_t size);
 
 /*

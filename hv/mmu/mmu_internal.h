@@ -75,6 +75,7 @@ struct mmu_page {
 	uint8_t zap_state;	      /* [a] roots: enum mmu_zap_state */
 	bool nx_disallowed;	      /* [a] split because code ran in a huge page */
 	bool indirect;		      /* [I while in use] entries follow the guest's tables */
+	bool aux;		      /* [I while in use] not a table but the `shadowed` of one */
 	/* ---- shadow paging ---- */
 	bool unsync;		      /* [U] the guest's table may have changed since */
 	uint8_t write_flood;	      /* [M] writes to the guest's table since the shadow was used */
@@ -83,7 +84,8 @@ struct mmu_page {
 	uint32_t valid_gen;	      /* [M] shadow->valid_gen at creation */
 	struct mmu_rmap_head parents; /* [M] SPTEs that point to this table */
 	struct cds_list_head hash;    /* [M] shadow->hash bucket */
-	struct mmu_shadowed *shadowed; /* [M] per entry: gfn and access; indirect pages only */
+	uint64_t *shadowed;	      /* [M] per entry: gfn << 3 | ACC_*; indirect pages only. It is
+				       * the page of another struct mmu_page, with `aux` set */
 	uint64_t unsync_bitmap[MMU_ENTRIES / 64]; /* [U] children that are or have unsync */
 };
 

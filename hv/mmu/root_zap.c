@@ -99,7 +99,12 @@ static void zap_reclaim(struct reclaim *rc, struct mmu_page *chain)
 	while (chain) {
 		struct mmu_page *sp = chain;
 
-		chain = tdp_reclaim_table(&rc->mmu->counters, sp, sp->next);
+		if (sp->aux) {
+			memset(sp->spt, 0, HV_PAGE_SIZE);
+			chain = sp->next;
+		} else {
+			chain = tdp_reclaim_table(&rc->mmu->counters, sp, sp->next);
+		}
 		sp->next = freed;
 		freed = sp;
 		if (++n % ZAP_CHECK_PAGES == 0) {

@@ -145,7 +145,7 @@ struct mx *mx_new(const struct mx_config *config)
 	m->config = *config;
 	m->vendor = vendor_template;
 	m->vendor.id = config->kind == HW_NPT ? HV_VENDOR_SVM : HV_VENDOR_VMX;
-	m->vendor.ept_format = config->kind == HW_EPT;
+	m->vendor.ept_format = config->kind != HW_NPT; /* shadow tables are x86 all the same */
 	m->vendor.has_ad_bits = !config->no_ad;
 	m->vendor.has_pml = config->pml;
 	m->vendor.max_tdp_level = 5;
