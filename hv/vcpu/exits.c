@@ -240,7 +240,11 @@ static int handle_mmio_entry(struct hv_vcpu *vcpu, uint64_t addr)
 
 int vcpu_handle_page_fault(struct hv_vcpu *vcpu, uint64_t addr, uint64_t error_code)
 {
-	struct hv_pf_request req = { .addr = addr, .error_code = error_code };
+	struct hv_pf_request req = {
+		.addr = addr,
+		.error_code = error_code,
+		.smap_ac = vcpu_get_rflags(vcpu) & X86_FL_AC,
+	};
 	int r;
 
 	if (error_code & HV_PF_RSVD)

@@ -738,6 +738,15 @@ static void random_against_model(void **state)
 			break;
 		}
 	}
+	{
+		struct hv_mmu_stats s;
+
+		mmu_get_stats(g->m->vm, &s);
+		print_message("# %u operations: %lu faults, %lu unsync, %lu tracked, %lu zaps\n", n,
+			      (unsigned long)s.faults, (unsigned long)s.unsync,
+			      (unsigned long)s.write_tracked, (unsigned long)s.zaps);
+		assert_true(s.unsync > n / 1000);
+	}
 	guest_free(g);
 }
 
