@@ -105,6 +105,9 @@ void api_fail(struct api_call *call, const struct api_error *err);
 void api_fail_text(struct api_call *call, enum api_err id, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Whether the row of @method promises error @id. */
+bool api_method_has_error(const struct api_method *method, enum api_err id);
+
 /* Send a notification; takes @params. */
 int api_notify(struct api_session *session, const char *method, json_t *params);
 /* Send an error that answers no request that could be read. */

@@ -15,6 +15,8 @@
 #define READ_SIZE  (16u << 10)	/* free room kept for one read */
 #define KEEP_SIZE  (64u << 10)	/* a larger buffer is given back once drained */
 #define IOV_COUNT  16
+/* 16 digits hold a time in seconds to the microsecond, without noise after it. */
+#define DUMP_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(16))
 
 static void close_all(const int *fds, unsigned int n)
 {
@@ -249,7 +251,7 @@ static int chunk_new(const json_t *json, struct frame_chunk **out)
 		chunk = malloc(sizeof(*chunk) + room + 1);
 		if (!chunk)
 			return -ENOMEM;
-		len = json_dumpb(json, chunk->data, room, JSON_COMPACT | JSON_ENCODE_ANY);
+		len = json_dumpb(json, chunk->data, room, DUMP_FLAGS);
 		if (len == 0 || len > FRAME_LINE_MAX) {
 			free(chunk);
 			return len ? -EMSGSIZE : -ENOMEM;

@@ -30,7 +30,7 @@
 #include <stdint.h>
 
 enum schema_kind {
-	SCHEMA_ANY,
+	SCHEMA_ANY,	/* with item: documented so, checked by the handler */
 	SCHEMA_BOOL,
 	SCHEMA_INT,	/* min..max; both 0: any */
 	SCHEMA_U64,	/* non-negative integer, or "0x..." for all 64 bits */
@@ -82,6 +82,10 @@ struct schema_field {
 #define SCHEMA_SKIP ((size_t)-1)
 #define SCHEMA_FIELD(type, member, schema_, flags_, doc_, ...) \
 	{ .name = #member, .schema = schema_, .flags = flags_, .doc = doc_, \
+	  .offset = offsetof(type, member), ##__VA_ARGS__ }
+/* The same where the field's name is not the member's. */
+#define SCHEMA_FIELD_AS(type, member, name_, schema_, flags_, doc_, ...) \
+	{ .name = name_, .schema = schema_, .flags = flags_, .doc = doc_, \
 	  .offset = offsetof(type, member), ##__VA_ARGS__ }
 #define SCHEMA_RESULT(name_, schema_, flags_, doc_) \
 	{ .name = name_, .schema = schema_, .flags = flags_, .doc = doc_, .offset = SCHEMA_SKIP }

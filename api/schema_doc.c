@@ -147,6 +147,9 @@ json_t *schema_to_json(const struct schema *schema, json_t *components)
 {
 	json_t *body;
 
+	/* Checked elsewhere, with error names of its own, but of a known shape. */
+	if (schema->kind == SCHEMA_ANY && schema->item)
+		return schema_to_json(schema->item, components);
 	if (!schema->title || !components)
 		return doc_body(schema, components);
 	if (!json_object_get(components, schema->title)) {

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Domains as the supervisor knows them: name, definition, state, worker. Event
+ * loop only.
+ *
+ * An operation that takes more than one turn of the loop marks its domain busy;
+ * calls that would change the domain meanwhile are parked and run again in order
+ * when it ends (at most DOMAIN_PARKED_MAX of them).
+ */
+#ifndef DAEMON_DOMAIN_H
+#define DAEMON_DOMAIN_H
+
+#include "api/dispatch.h"
+#include "daemon/domain_state.h"
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#define DOMAIN_PARKED_MAX 32
+#define DOMAIN_WAITS_MAX  4096
+
+struct event;
+struct hvd;
+struct start_op;
+struct worker;
+
+struct domain {
+	LIST_ENTRY(domain) link;
+	char name[SCHEMA_NAME_MAX + 1];
+	char uuid[37];
+	json_t *config;		/* the definition; NULL while it is being stored first */
+	json_t *live;		/* the definition that the worker was started with */
+	bool persistent;
+	enum domain_state state;
+	enum domain_reason reason;
+	char detail[160];	/* why, in words */
+	int exit_code;		/* of debug_exit, -1: none */
+	uint64_t since_us;	/* the state's age, in wall-clock time */
+	uint64_t created_us;	/* when the domain.start or domain.create came in, monotonic */
+	struct worker *worker;
+	bool busy;
+	bool destroying;	/* destroy was asked; the worker is being killed */
+	struct api_call_queue parked;
+	unsigned int nparked;
+	struct event *resume_event;	/* runs the parked calls */
+	struct start_op *start;		/* while it starts */
+	struct api_call_queue destroys;	/* domain.destroy calls to answer when it is done */
+	struct api_call_queue waits;	/* domain.wait calls */
+	unsigned int nwaits;
+};
+
+/* By name, or by uuid; NULL: none that is visible. */
+struct domain *domain_find(struct hvd *hvd, const char *name);
+/* The same, answering @call with domain.not_found. */
+struct domain *domain_of_call(struct api_call *call, const char *name);
+/*
+ * The same for a call that changes the domain: when it is busy the call is parked
+ * (or refused with resource.exhausted) and NULL returned; the handler just returns.
+ */
+struct domain *domain_to_change(struct api_call *call, const char *name);
+
+/* A new domain without definition, linked; NULL: no memory. */
+struct domain *domain_new(struct hvd *hvd, const char *name, const char *uuid);
+/* Unlink and free. Parked and waiting calls are answered domain.not_found. */
+void domain_free(struct hvd *hvd, struct domain *dom);
+void domain_set_busy(struct domain *dom);
+/* Ends the operation: parked calls run again in the next turn of the loop. */
+void domain_set_idle(struct hvd *hvd, struct domain *dom);
+
+/* What list, info, wait, start and create answer with. */
+json_t *domain_summary(const struct domain *dom);
+extern const struct schema domain_summary_schema;
+/*
+ * Answer @call when @dom gets into @state, or with timeout after @timeout_ms (-1: no
+ * limit). Answers at once when it is in it already.
+ */
+void domain_wait(struct api_call *call, struct domain *dom, enum domain_state state,
+		 int64_t timeout_ms);
+/* Answer the waits that @dom's state fulfils. */
+void domain_end_waits(struct hvd *hvd, struct domain *dom);
+/* domain.wrong_state with the state that it is in. */
+void domain_fail_state(struct api_call *call, const struct domain *dom, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
+ * Start @dom by its definition; @call is answered when the guest runs or when it
+ * cannot. Marks the domain busy.
+ */
+struct domain_start {
+	bool paused;	/* make the machine, run nothing */
+	bool console;	/* answer with a console's descriptor, too */
+};
+void domain_start(struct api_call *call, struct domain *dom, const struct domain_start *how);
+/* Kill its worker, whatever it does; @call is answered when it is gone. */
+void domain_destroy(struct api_call *call, struct domain *dom);
+
+/* ---- what the worker's side reports (worker_link.c) ------------------------ */
+/* The machine's state as its worker says. */
+void domain_worker_state(struct hvd *hvd, struct domain *dom, const json_t *report);
+/* The process is gone and its resources are free; @how it ended, in words. */
+void domain_worker_gone(struct hvd *hvd, struct domain *dom, const char *how);
+extern const struct api_method methods_worker_report[];
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The supervisor: one struct, one thread (the event loop), one task thread for
+ * files. Handlers reach it through hvd_of(call).
+ */
+#ifndef DAEMON_HVD_H
+#define DAEMON_HVD_H
+
+#include "api/dispatch.h"
+#include "api/server.h"
+#include "daemon/conf.h"
+#include "daemon/sandbox.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct domain;
+struct event_log;
+struct job_table;
+struct task_thread;
+struct metrics_server;
+
+/* What the command line says. */
+struct hvd_options {
+	char runtime_dir[80];	/* a socket's path must fit behind it */
+	char state_dir[PATH_MAX / 2];
+	char config_path[PATH_MAX / 2];
+	bool config_given;	/* a missing file is an error only then */
+	bool foreground;
+	int ready_fd;		/* gets a byte when the daemon serves; -1: none */
+	void (*log_to_file)(const struct hvd_options *options);	/* called then, too */
+};
+
+#define HOST_CPUS_MAX 1024
+
+struct hvd {
+	struct hvd_options options;
+	struct hvd_config config;
+	char instance[37];		/* uuid of this run */
+	struct event_base *base;
+	struct api_table table;
+	struct api_server server;	/* clients */
+	struct api_table worker_table;	/* what workers may call */
+	struct api_server workers;	/* connections to workers, outside the clients' limit */
+	int workers_fd;			/* the folder of their sockets and records */
+	struct task_thread *files;
+	struct event_log *events;
+	struct job_table *jobs;
+	struct metrics_server *metrics;
+	struct sandbox sandbox;
+	LIST_HEAD(, domain) domains;
+	unsigned int ndomains;
+	unsigned char *uids;		/* of the range: 1 in use */
+	unsigned char cpu_offline[HOST_CPUS_MAX];
+	int lock_fd;
+	bool root;			/* may change uids */
+	bool stopping;
+	bool activated;			/* sockets came from the service manager: leave them */
+	uint64_t start_us;
+};
+
+static inline struct hvd *hvd_of(const struct api_call *call)
+{
+	return call->table->context;
+}
+
+/* The daemon's life, from parsed options to its exit status. */
+int supervisor_main(const struct hvd_options *options);
+/* Read the file again and apply what can change while running; 0 or -EINVAL with @message. */
+int hvd_reload(struct hvd *hvd, char *message, size_t size);
+/* Begin to stop: answer what waits, close the clients, leave workers running. */
+void hvd_stop(struct hvd *hvd);
+/* All rows that hvd serves; the worker's internal ones are not among them. */
+int hvd_table_init(struct api_table *table);
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef DAEMON_UUID_H
+#define DAEMON_UUID_H
+
+#define UUID_TEXT 37
+
+/* A random uuid (version 4) as text. */
+void uuid_make(char text[UUID_TEXT]);
+
+#endif
