@@ -176,6 +176,12 @@ static void prefixes(struct dec *d)
 		in->flags |= X86_I_REX;
 	if (d->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		in->flags |= X86_I_VEX | X86_I_REX;
+	in->vvvv = d->ctx.vector_unified.vvvv & 15;
+	d->rex_r = d->rex_x = d->rex_b = 0;
+	if (d->mode != X86_CODE_64) { /* VEX has these bits, and they are ignored */
+		in->vvvv &= 7;
+		return;
+	}
 	d->rex_r = d->ctx.vector_unified.R;
 	d->rex_x = d->ctx.vector_unified.X;
 	d->rex_b = d->ctx.vector_unified.B;
@@ -395,7 +401,7 @@ static x86_insn_fn *jump_rel(struct dec *d, x86_insn_fn *fn64, x86_insn_fn *fn)
 static x86_insn_fn *stack_size(struct dec *d, x86_insn_fn *fn64, x86_insn_fn *fn)
 {
 	if (d->mode == X86_CODE_64) {
-		if (!(d->in->flags & X86_I_OSZ)) {
+		if (!(d->in->flags & X86_I_OSZ) || d->osz == 8) {
 			d->in->opsize = 8;
 			return fn64;
 		}
@@ -415,11 +421,11 @@ static x86_insn_fn *xchg_acc(struct dec *d)
 	struct x86_insn *in = d->in;
 	unsigned int reg = (d->z.opcode & 7) | d->rex_b << 3;
 
-	if (d->z.opcode == 0x90 && !d->rex_b) {
-		if (in->flags & X86_I_REP)
-			return end(d, x86_op_pause);
+	/* REP NOP is PAUSE, whatever REX.B says. */
+	if (d->z.opcode == 0x90 && (in->flags & X86_I_REP))
+		return end(d, x86_op_pause);
+	if (d->z.opcode == 0x90 && !d->rex_b)
 		return x86_op_nop;
-	}
 	in->dst = 0;
 	in->src = (uint16_t)(reg * 8);
 	return x86_xchg_rr[dec_szi(d->osz)];
@@ -644,7 +650,6 @@ int x86_decode_at(const uint8_t *bytes, unsigned int len, enum x86_code_mode mod
 	out->seg = X86_DS;
 	prefixes(&d);
 	sizes(&d);
-	out->vvvv = d.ctx.vector_unified.vvvv & 15;
 	if (d.z.raw.imm[0].size)
 		out->imm = sext_bytes(d.z.raw.imm[0].value.u, d.z.raw.imm[0].size);
 	if (d.z.attributes & ZYDIS_ATTRIB_HAS_MODRM)

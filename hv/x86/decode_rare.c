@@ -25,7 +25,7 @@ static x86_insn_fn *by_size(struct dec *d, unsigned int size, x86_insn_fn *fn)
 static x86_insn_fn *stack_default(struct dec *d, x86_insn_fn *fn)
 {
 	if (d->mode == X86_CODE_64)
-		d->in->opsize = d->in->flags & X86_I_OSZ ? 2 : 8;
+		d->in->opsize = d->in->flags & X86_I_OSZ && d->osz != 8 ? 2 : 8;
 	return fn;
 }
 

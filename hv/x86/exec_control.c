@@ -117,11 +117,10 @@ static inline void call64(struct x86_cpu *cpu, const struct x86_insn *insn, uint
 {
 	uint64_t sp = cpu->gpr[X86_RSP] - 8;
 
-	if (x86_unlikely(x86_noncanonical(cpu, target)))
-		bad_target(cpu, insn);
+	/* Processors store the return address before they look at the target. */
 	x86_write(cpu, insn, sp, cpu->rip + insn->off + insn->len, 8, X86_SS);
+	go64(cpu, insn, target);
 	cpu->gpr[X86_RSP] = sp;
-	cpu->rip = target;
 }
 
 void x86_op_call64(struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -307,9 +306,11 @@ void x86_op_bound(struct x86_cpu *cpu, const struct x86_insn *insn)
 	x86_begin(cpu, insn);
 	lin = x86_ea(cpu, insn, size * 2, X86_ACC_READ);
 	low = (int64_t)x86_sext(x86_read(cpu, insn, lin, size, insn->seg), size);
-	high = (int64_t)x86_sext(x86_read(cpu, insn, lin + size, size, insn->seg), size);
 	v = (int64_t)x86_sext(X86_R64(insn->dst), size);
-	if (v < low || v > high)
+	if (v < low)
+		x86_exc(cpu, X86_BR, 0);
+	high = (int64_t)x86_sext(x86_read(cpu, insn, lin + size, size, insn->seg), size);
+	if (v > high)
 		x86_exc(cpu, X86_BR, 0);
 	X86_NEXT();
 }

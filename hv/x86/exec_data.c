@@ -249,8 +249,7 @@ void x86_op_cmpxchg_r(struct x86_cpu *cpu, const struct x86_insn *insn)
 	uint64_t d = x86_reg_get(cpu, insn->dst, size);
 
 	cmpxchg(cpu, insn, &d);
-	/* A failed comparison writes the destination back: 32 bits zero-extend. */
-	if (cpu->cc & X86_CC_ZF || size == 4)
+	if (cpu->cc & X86_CC_ZF)
 		x86_reg_set(cpu, insn->dst, size, d);
 	X86_NEXT();
 }

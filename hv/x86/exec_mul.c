@@ -57,17 +57,19 @@ _Noreturn static void divide_error(struct x86_cpu *cpu, const struct x86_insn *i
 MAKE_MULS(mul)
 MAKE_MULS(imul)
 
+/* All flags are undefined after a division; Intel's processors leave them alone. */
 /* ---- DIV, IDIV -------------------------------------------------------------------------------------- */
 
 HANDLER(div_b)
 {
 	uint8_t s = (uint8_t)operand(cpu, insn, 1);
-	uint16_t a = X86_R16(0), cc;
+	uint16_t a = X86_R16(0);
+	uint32_t cc = cpu->cc;
 
 	if (!s || a / s > 0xff)
 		divide_error(cpu, insn);
-	__asm__("divb %[s]\n\tmovw %%ax, %[r]\n\t" X86_SAVE_CC
-		: [r] "=&r"(a), "=&a"(cc) : "1"(a), [s] "q"(s) : "cc");
+	__asm__(X86_LOAD_CC "movw %[r], %%ax\n\tdivb %[s]\n\tmovw %%ax, %[r]\n\t" X86_SAVE_CC
+		: [r] "+&r"(a), "+&a"(cc) : [s] "q"(s) : "cc");
 	X86_R16(0) = a;
 	cpu->cc = cc;
 	X86_NEXT();
@@ -77,12 +79,12 @@ HANDLER(idiv_b)
 {
 	int8_t s = (int8_t)operand(cpu, insn, 1);
 	int16_t a = (int16_t)X86_R16(0);
-	uint16_t cc;
+	uint32_t cc = cpu->cc;
 
 	if (!s || (int)a / s > 127 || (int)a / s < -128)
 		divide_error(cpu, insn);
-	__asm__("idivb %[s]\n\tmovw %%ax, %[r]\n\t" X86_SAVE_CC
-		: [r] "=&r"(a), "=&a"(cc) : "1"(a), [s] "q"(s) : "cc");
+	__asm__(X86_LOAD_CC "movw %[r], %%ax\n\tidivb %[s]\n\tmovw %%ax, %[r]\n\t" X86_SAVE_CC
+		: [r] "+&r"(a), "+&a"(cc) : [s] "q"(s) : "cc");
 	X86_R16(0) = (uint16_t)a;
 	cpu->cc = cc;
 	X86_NEXT();
@@ -93,11 +95,12 @@ HANDLER(idiv_b)
 	{                                                                                          \
 		type s = (type)operand(cpu, insn, size), a = (type)cpu->gpr[X86_RAX];              \
 		type d = (type)cpu->gpr[X86_RDX];                                                  \
-		uint16_t cc;                                                                       \
+		uint32_t cc = cpu->cc;                                                             \
 		if (!s || d >= s)                                                                  \
 			divide_error(cpu, insn);                                                   \
-		__asm__("div" #sfx " %[s]\n\tmov %%" reg_a ", %[r]\n\t" X86_SAVE_CC                \
-			: [r] "=&r"(a), "=&a"(cc), "+&d"(d) : "1"(a), [s] "r"(s) : "cc");          \
+		__asm__(X86_LOAD_CC "mov %[r], %%" reg_a "\n\tdiv" #sfx " %[s]\n\tmov %%" reg_a  \
+			", %[r]\n\t" X86_SAVE_CC                                                  \
+			: [r] "+&r"(a), "+&a"(cc), "+&d"(d) : [s] "r"(s) : "cc");                  \
 		x86_reg_set(cpu, X86_RAX * 8, size, a);                                            \
 		x86_reg_set(cpu, X86_RDX * 8, size, d);                                            \
 		cpu->cc = cc;                                                                      \
@@ -120,11 +123,12 @@ HANDLER(idiv_b)
 	{                                                                                          \
 		type s = (type)operand(cpu, insn, size), a = (type)cpu->gpr[X86_RAX];              \
 		type d = (type)cpu->gpr[X86_RDX];                                                  \
-		uint16_t cc;                                                                       \
+		uint32_t cc = cpu->cc;                                                             \
 		if (!idiv_fits_##sfx(d, a, s))                                                     \
 			divide_error(cpu, insn);                                                   \
-		__asm__("idiv" #sfx " %[s]\n\tmov %%" reg_a ", %[r]\n\t" X86_SAVE_CC               \
-			: [r] "=&r"(a), "=&a"(cc), "+&d"(d) : "1"(a), [s] "r"(s) : "cc");          \
+		__asm__(X86_LOAD_CC "mov %[r], %%" reg_a "\n\tidiv" #sfx " %[s]\n\tmov %%" reg_a  \
+			", %[r]\n\t" X86_SAVE_CC                                                  \
+			: [r] "+&r"(a), "+&a"(cc), "+&d"(d) : [s] "r"(s) : "cc");                  \
 		x86_reg_set(cpu, X86_RAX * 8, size, a);                                            \
 		x86_reg_set(cpu, X86_RDX * 8, size, d);                                            \
 		cpu->cc = cc;                                                                      \

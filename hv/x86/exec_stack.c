@@ -100,20 +100,21 @@ void x86_op_pusha(struct x86_cpu *cpu, const struct x86_insn *insn)
 	X86_NEXT();
 }
 
+/* Registers are loaded as the pops go, RSP last: a fault leaves the instruction restartable. */
 void x86_op_popa(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	struct x86_stack st;
-	uint64_t v[8];
 	unsigned int i;
+	uint64_t v;
 
 	x86_begin(cpu, insn);
 	x86_stack_current(cpu, &st);
-	for (i = 8; i--;)
-		v[i] = x86_stack_pop(cpu, &st, insn->opsize);
-	x86_stack_commit(cpu, &st);
-	for (i = 0; i < 8; i++)
+	for (i = 8; i--;) {
+		v = x86_stack_pop(cpu, &st, insn->opsize);
 		if (i != X86_RSP)
-			x86_reg_set(cpu, i * 8, insn->opsize, v[i]);
+			x86_reg_set(cpu, i * 8, insn->opsize, v);
+	}
+	x86_stack_commit(cpu, &st);
 	X86_NEXT();
 }
 

@@ -190,8 +190,9 @@ static void compare(struct x86_cpu *cpu, uint64_t a, uint64_t b, unsigned int si
 
 static inline void cmps_one(struct x86_cpu *cpu, const struct x86_insn *insn, const struct str *s)
 {
-	uint64_t a = x86_read(cpu, insn, str_src(cpu, insn, s), s->size, insn->seg);
+	/* Processors look at ES:rDI first: seen in which of two faults is reported. */
 	uint64_t b = x86_read(cpu, insn, str_dst(cpu, insn, s, X86_ACC_READ), s->size, X86_ES);
+	uint64_t a = x86_read(cpu, insn, str_src(cpu, insn, s), s->size, insn->seg);
 
 	compare(cpu, a, b, s->size);
 	str_move(cpu, s, X86_RSI, s->step);
@@ -212,12 +213,26 @@ typedef void str_one(struct x86_cpu *cpu, const struct x86_insn *insn, const str
 typedef uint64_t str_bulk(struct x86_cpu *cpu, const struct x86_insn *insn, const struct str *s,
 			  uint64_t count);
 
+/*
+ * Repetition with 32-bit addresses clears upper halves even when the first access faults or
+ * the count is 0: RCX's always, those of the indices for MOVS and STOS (seen on Intel).
+ */
+static void narrow(struct x86_cpu *cpu, bool source, bool destination)
+{
+	cpu->gpr[X86_RCX] = (uint32_t)cpu->gpr[X86_RCX];
+	if (source)
+		cpu->gpr[X86_RSI] = (uint32_t)cpu->gpr[X86_RSI];
+	if (destination)
+		cpu->gpr[X86_RDI] = (uint32_t)cpu->gpr[X86_RDI];
+}
+
 /* Inlined into each form: `one`, `bulk` and `compares` are constants there. */
 static inline __attribute__((always_inline)) void
 str_run(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int size, str_one *one,
 	str_bulk *bulk, bool compares)
 {
 	uint64_t count, n;
+	uint32_t cc, start = cpu->cc;
 	struct str s;
 
 	str_init(cpu, insn, size, &s);
@@ -226,6 +241,8 @@ str_run(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int size, str
 		x86_advance(cpu, insn);
 		return;
 	}
+	if (insn->adsize == 4)
+		narrow(cpu, bulk == movs_bulk, bulk != NULL);
 	while ((count = cpu->gpr[X86_RCX] & s.mask)) {
 		n = bulk ? bulk(cpu, insn, &s, count) : 0;
 		if (!n) {
@@ -235,7 +252,12 @@ str_run(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int size, str
 		x86_reg_set(cpu, X86_RCX * 8, s.adsize, count - n);
 		if (compares && !(cpu->cc & X86_CC_ZF) == !(insn->flags & X86_I_REPNE))
 			break;
-		if (count != n && str_interrupted(cpu)) {
+		/* The flags become visible only when the whole instruction is complete. */
+		cc = cpu->cc;
+		cpu->cc = start;
+		if (count == n)
+			cpu->cc = cc;
+		else if (str_interrupted(cpu)) {
 			str_leave(cpu);
 			return;
 		}

@@ -315,7 +315,8 @@ static bool seg_limit_permits(const struct x86_seg *s, uint64_t offset, unsigned
 
 		return offset > s->limit && last <= top;
 	}
-	return last <= s->limit;
+	/* With a limit of 4 GiB an access may wrap. */
+	return last <= s->limit || s->limit == UINT32_MAX;
 }
 
 uint64_t x86_seg_linear(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int seg,
@@ -325,8 +326,8 @@ uint64_t x86_seg_linear(struct x86_cpu *cpu, const struct x86_insn *insn, unsign
 
 	if (cpu->code_size == 8)
 		return seg >= X86_FS ? s->base + offset : offset;
-	if (x86_likely((s->flat & (access & X86_ACC_WRITE ? 2 : 1)) && offset + size - 1 <= UINT32_MAX))
-		return offset;
+	if (x86_likely(s->flat & (access & X86_ACC_WRITE ? 2 : 1)))
+		return (uint32_t)offset;
 	if (!(s->ar & X86_AR_UNUSABLE) && seg_type_permits(cpu, s, access) &&
 	    seg_limit_permits(s, offset, size))
 		return (uint32_t)(s->base + offset);

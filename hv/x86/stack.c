@@ -37,7 +37,7 @@ static uint64_t stack_linear(struct x86_cpu *cpu, const struct x86_stack *st, ui
 	if ((st->ss->ar & 0xc) == 4)
 		ok = off > st->ss->limit && last <= (st->ss->ar & X86_AR_DB ? UINT32_MAX : UINT16_MAX);
 	else
-		ok = last <= st->ss->limit;
+		ok = last <= st->ss->limit || st->ss->limit == UINT32_MAX; /* may wrap */
 	if (!ok)
 		x86_exc(cpu, X86_SS_FAULT, st->ss_error);
 	return (uint32_t)(st->base + off);
