@@ -14,6 +14,7 @@
 #define PAGE_BUCKETS	(1u << 12)
 #define JUMPS		(1u << 12)
 #define FETCHED		64u
+#define ENDS		256u
 #define BLOCK_MAX_BYTES	(sizeof(struct x86_block) + (X86_BLOCK_MAX_INSNS + 1) * sizeof(struct x86_insn) + \
 			 X86_BLOCK_MAX_INSNS * 15 + 64)
 
@@ -46,6 +47,7 @@ struct x86_bcache {
 	struct x86_codepage *pages[PAGE_BUCKETS];
 	struct jump jumps[JUMPS];
 	struct fetched fetched[FETCHED];
+	const uint8_t *ends[ENDS];	/* instructions that end their block, see x86_block_split() */
 };
 
 int x86_bcache_create(struct x86_cpu *cpu, size_t code_bytes)
@@ -219,6 +221,23 @@ static void kill_range(struct x86_cpu *cpu, struct x86_codepage *page, const uin
 		page_put(cpu->bcache, page);
 }
 
+static const uint8_t **end_slot(struct x86_bcache *bc, const uint8_t *host)
+{
+	return &bc->ends[((uintptr_t)host ^ (uintptr_t)host >> 12) % ENDS];
+}
+
+void x86_block_split(struct x86_cpu *cpu)
+{
+	struct x86_block *b = cpu->cur_block;
+	const uint8_t *host;
+
+	if (!b || !cpu->cur || !b->page || cpu->cur == &b->insn[b->ninsns - 1])
+		return;
+	host = b->host + cpu->cur->off;
+	*end_slot(cpu->bcache, host) = host;
+	kill_range(cpu, b->page, b->host, b->host + b->nbytes);
+}
+
 void x86_block_store(struct x86_cpu *cpu, const uint8_t *host, unsigned int size)
 {
 	const uint8_t *base = (const uint8_t *)((uintptr_t)host & X86_PAGE_MASK);
@@ -240,6 +259,7 @@ static int decode_block(struct x86_cpu *cpu, struct x86_block *b, const uint8_t 
 	enum x86_code_mode mode = cpu->mode & X86_MODE_CODE;
 	unsigned int off = 0, n = 0;
 	uint8_t bytes[16];
+	bool ends;
 	int ret;
 
 	while (n < max && off < avail) {
@@ -257,9 +277,10 @@ static int decode_block(struct x86_cpu *cpu, struct x86_block *b, const uint8_t 
 			in->len = (uint8_t)len; /* all bytes that made it undefined */
 		x86_decode_gate(cpu, in);
 		memcpy((uint8_t *)b + BLOCK_MAX_BYTES - X86_BLOCK_MAX_INSNS * 15 + off, bytes, in->len);
+		ends = in->flags & X86_I_END || *end_slot(cpu->bcache, code + off) == code + off;
 		off += in->len;
 		n++;
-		if (in->flags & X86_I_END)
+		if (ends)
 			break;
 	}
 	b->insn[n] = (struct x86_insn){ .fn = x86_op_end, .off = (uint16_t)off };

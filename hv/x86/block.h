@@ -62,6 +62,11 @@ void x86_bcache_destroy(struct x86_cpu *cpu);
 struct x86_block *x86_block_get(struct x86_cpu *cpu);
 /* Forget all blocks. Not from inside a block. */
 void x86_bcache_flush(struct x86_cpu *cpu);
+/*
+ * The instruction in progress left something pending that has to be looked at right behind it (an
+ * access to a device that ends in a trap-like exit): its block ends there, this time and later.
+ */
+void x86_block_split(struct x86_cpu *cpu);
 /* This processor is about to store to [host, host + size) inside a page with code. */
 void x86_block_store(struct x86_cpu *cpu, const uint8_t *host, unsigned int size);
 /* Whether the host page holds blocks. */

@@ -30,6 +30,15 @@ static uint64_t second_page(const struct x86_cpu *cpu, uint64_t lin)
 	return cpu->code_size == 8 || lin >> 32 ? next : (uint32_t)next;
 }
 
+/* Device accesses can leave work for the boundary behind the instruction. */
+static void device_access_done(struct x86_cpu *cpu)
+{
+	const uint32_t owners = X86_PEND_WORK | X86_PEND_INTR | X86_PEND_NMI;
+
+	if (__atomic_load_n(&cpu->pending, __ATOMIC_RELAXED) & cpu->pend_mask & owners)
+		x86_block_split(cpu);
+}
+
 static void xlat_read(struct x86_cpu *cpu, const struct x86_xlat *x, void *buf, unsigned int size)
 {
 	unsigned int done, n;
@@ -42,6 +51,7 @@ static void xlat_read(struct x86_cpu *cpu, const struct x86_xlat *x, void *buf, 
 		n = size - done > 8 ? 8 : size - done;
 		x86_check(cpu, cpu->ops->phys_read(cpu, x->gpa + done, (char *)buf + done, n));
 	}
+	device_access_done(cpu);
 }
 
 static void xlat_write(struct x86_cpu *cpu, const struct x86_xlat *x, const void *buf,
@@ -57,6 +67,7 @@ static void xlat_write(struct x86_cpu *cpu, const struct x86_xlat *x, const void
 		n = size - done > 8 ? 8 : size - done;
 		x86_check(cpu, cpu->ops->phys_write(cpu, x->gpa + done, (const char *)buf + done, n));
 	}
+	device_access_done(cpu);
 }
 
 static unsigned int room(uint64_t lin, size_t size)
