@@ -439,6 +439,9 @@ static int vmx_op_poll(struct x86_cpu *cpu, uint32_t which)
 
 	if ((which & X86_PEND_WORK) && poll_work(lp) == X86_EXIT)
 		return X86_EXIT;
+	/* The work may have made a virtual interrupt pending: it comes before the next instruction. */
+	if (x86_intr_window(cpu))
+		which |= __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED) & X86_PEND_INTR;
 	if ((which & X86_PEND_NMI) && (lp->vmx.proc & VMX_CPU_NMI_WINDOW))
 		return window_exit(lp, VMX_EXIT_NMI_WINDOW);
 	if (!(which & X86_PEND_INTR))
