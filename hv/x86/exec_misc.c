@@ -128,13 +128,13 @@ void x86_op_rdseed(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 void x86_op_fence(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__asm__ volatile("mfence" ::: "memory");
 	X86_NEXT();
 }
 
 void x86_op_serialize(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__asm__ volatile("mfence" ::: "memory");
 	x86_serialise(cpu);
 	done(cpu, insn);
 }
@@ -144,7 +144,7 @@ void x86_op_clflush(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	x86_begin(cpu, insn);
 	(void)x86_load(cpu, insn, 1);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__asm__ volatile("mfence" ::: "memory");
 	X86_NEXT();
 }
 
