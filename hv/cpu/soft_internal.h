@@ -54,7 +54,7 @@ struct soft_space {
 
 /* Counters of exit causes are the vendor's; these are the processor's own. */
 struct soft_stats {
-	uint64_t entries, walks, gpa_misses;
+	uint64_t entries, gpa_misses;
 };
 
 struct soft_vmx {
@@ -86,7 +86,6 @@ struct soft_svm {
 	struct svm_vmcb *vmcb;	/* the one whose state lp->cpu holds; NULL none */
 	uint32_t asid;
 	uint64_t nested_cr3;	/* 0: NPT off */
-	uint64_t last_shadow_root;
 	uint32_t intercepts[SVM_WORD_COUNT];
 	uint64_t iopm, msrpm;
 	uint32_t int_ctl;
@@ -103,7 +102,7 @@ struct hv_lp {
 	int pcpu;		/* attached host CPU, -1 none */
 	uint64_t space_clock;
 	struct soft_space spaces[SOFT_SPACES];
-	uint64_t cur_root;	/* second-level root in force, 0 none */
+	struct soft_space *cur_space; /* in force in lp->cpu, NULL none yet */
 	struct soft_vmx vmx;
 	struct soft_svm svm;
 	struct soft_stats stats;

@@ -15,8 +15,10 @@ void soft_space_use(struct hv_lp *lp, enum soft_space_kind kind, uint32_t tag, u
 {
 	struct soft_space *s, *victim = &lp->spaces[0];
 
+	s = lp->cur_space;
+	if (s && s->kind == kind && s->tag == tag && s->root == root)
+		return;
 	lp->space_clock++;
-	lp->cur_root = kind == SOFT_SPACE_COMBINED ? root : 0;
 	for (s = lp->spaces; s < lp->spaces + SOFT_SPACES; s++) {
 		if (s->kind == kind && s->tag == tag && s->root == root)
 			goto found;
@@ -32,6 +34,7 @@ void soft_space_use(struct hv_lp *lp, enum soft_space_kind kind, uint32_t tag, u
 	s->id = lp->space_clock;
 found:
 	s->used = lp->space_clock;
+	lp->cur_space = s;
 	x86_tlb_set_space(lp->cpu, s->id);
 }
 
