@@ -212,7 +212,7 @@ json_t *frame_parse(const char *text, size_t len, struct api_error *err)
 			      FRAME_DEPTH_MAX);
 		return NULL;
 	}
-	json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
+	json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &jerr);
 	if (!json) {
 		api_error_set(err, API_E_PARSE, "byte %d: %s", jerr.position, jerr.text);
 		return NULL;

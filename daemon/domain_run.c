@@ -34,6 +34,7 @@ struct start_op {
 	struct domain *dom;
 	struct api_call *call;
 	struct domain_start how;
+	struct event *timer;		/* StartTimeoutSec= */
 	bool opening;			/* the task thread has the part below */
 	bool failed;
 	struct api_error err;
@@ -87,6 +88,8 @@ static void start_free(struct start_op *op)
 {
 	int i;
 
+	if (op->timer)
+		event_free(op->timer);
 	for (i = 0; i < FILE_COUNT; i++) {
 		if (op->fds[i] >= 0)
 			close(op->fds[i]);
@@ -145,6 +148,19 @@ static void start_broken(struct start_op *op)
 		start_fail(op);
 }
 
+static void start_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct start_op *op = arg;
+
+	(void)fd;
+	(void)what;
+	if (op->failed)
+		return;
+	api_error_set(&op->err, API_E_DOMAIN_START_FAILED, "the worker was not ready within %u seconds",
+		      op->hvd->config.start_sec);
+	start_broken(op);
+}
+
 static void start_answer(struct worker *worker, void *data, json_t *result, const int *fds,
 			 unsigned int nfds, const struct api_error *err)
 {
@@ -154,11 +170,11 @@ static void start_answer(struct worker *worker, void *data, json_t *result, cons
 	struct api_call *call = op->call;
 
 	(void)worker;
-	if (err || !json_is_object(result)) {
+	if (op->failed || err || !json_is_object(result)) {
 		while (nfds > 0)
 			close(fds[--nfds]);
-		/* When the worker died, its end says why. */
-		if (err && err->id == API_E_PEER_LOST)
+		/* When it is given up already, or the worker died, that end says why. */
+		if (op->failed || (err && err->id == API_E_PEER_LOST))
 			return;
 		if (err)
 			op->err = *err;
@@ -255,11 +271,12 @@ static struct start_op *start_new(struct api_call *call, struct domain *dom,
 	op->how = *how;
 	op->task.run = start_open;
 	op->task.done = start_opened;
+	op->timer = evtimer_new(op->hvd->base, start_timeout, op);
 	for (i = 0; i < FILE_COUNT; i++)
 		op->fds[i] = -1;
 	op->paths[FILE_KERNEL] = strdup(config->boot.kernel);
 	op->paths[FILE_INITRD] = config->boot.initrd ? strdup(config->boot.initrd) : NULL;
-	if (op->paths[FILE_KERNEL] && (op->paths[FILE_INITRD] || !config->boot.initrd))
+	if (op->timer && op->paths[FILE_KERNEL] && (op->paths[FILE_INITRD] || !config->boot.initrd))
 		return op;
 	start_free(op);
 	return NULL;
@@ -277,6 +294,7 @@ static int start_check(const struct domain *dom, struct domain_config *config,
 void domain_start(struct api_call *call, struct domain *dom, const struct domain_start *how)
 {
 	struct hvd *hvd = hvd_of(call);
+	const struct timeval limit = { .tv_sec = hvd->config.start_sec };
 	struct domain_config config;
 	struct start_op *op = NULL;
 	struct api_error err;
@@ -292,6 +310,7 @@ void domain_start(struct api_call *call, struct domain *dom, const struct domain
 		api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "no memory, or too many files are waited for");
 		goto out_transient;
 	}
+	evtimer_add(op->timer, &limit);
 	op->opening = true;
 	dom->start = op;
 	dom->exit_code = -1;
