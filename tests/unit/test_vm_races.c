@@ -377,9 +377,11 @@ static const struct {
 /* "held", or how it was lost. */
 static const char *run_race(int (*fn)(void))
 {
-	pid_t pid = fork();
+	pid_t pid;
 	int status;
 
+	fflush(stdout); /* or the child may print it again */
+	pid = fork();
 	HV_BUG_ON(pid < 0);
 	if (!pid) {
 		const struct rlimit no_core = { 0, 0 };
