@@ -238,14 +238,18 @@ static uint64_t stamps_next(struct hv_dirty_stamps *st, uint64_t page, uint64_t 
 	if (since <= st->all_since)
 		return page;
 	while (page < st->npages) {
-		if (stamp_load(&st->region[page >> REGION_SHIFT]) < since)
+		if (stamp_load(&st->region[page >> REGION_SHIFT]) < since) {
 			page = ((page >> REGION_SHIFT) + 1) << REGION_SHIFT;
-		else if (stamp_load(&st->chunk[page >> CHUNK_SHIFT]) < since)
+		} else if (stamp_load(&st->chunk[page >> CHUNK_SHIFT]) < since) {
 			page = ((page >> CHUNK_SHIFT) + 1) << CHUNK_SHIFT;
-		else if (stamp_load(&st->page[page]) < since)
-			page++;
-		else
-			return page;
+		} else {
+			uint64_t end = ((page >> CHUNK_SHIFT) + 1) << CHUNK_SHIFT;
+
+			end = hv_min(end, st->npages);
+			for (; page < end; page++)
+				if (stamp_load(&st->page[page]) >= since)
+					return page;
+		}
 	}
 	return st->npages;
 }

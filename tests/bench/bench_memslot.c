@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What memslot updates, lookups and dirty logs cost, and how that grows; beside
+ * KVM's ioctls where /dev/kvm opens. The MMU above is a stand-in that does nothing, so
+ * the figures are of hv/vm alone; KVM's contain its MMU, with nothing mapped.
+ *
+ *	bench_memslot [milliseconds per figure]
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hv/base/clock.h"
+#include "hv/base/rcu.h"
+#include "hv/hv.h"
+#include "hv/vm/dirty.h"
+#include "tests/lib/vm_fake.h"
+
+#define MIB	 (1ULL << 20)
+#define GIB	 (1ULL << 30)
+#define SPACING	 16384ULL /* of slots of one page, so that there is room to move */
+#define SAMPLES	 9
+
+static uint64_t slice_ns = 30 * HV_NSEC_PER_MSEC;
+static hv_hva_t host;
+static struct hv_vm *vm;
+static int kvm = -1, kvm_vm = -1;
+
+/* ---- the operations, here and there -------------------------------------------------------- */
+
+struct slot_req {
+	uint32_t id, flags;
+	uint64_t gpa, size, hva;
+};
+
+static int set_hv(const struct slot_req *r)
+{
+	return vf_slot(vm, r->id, r->gpa, r->size, r->hva, r->flags);
+}
+
+static int set_kvm(const struct slot_req *r)
+{
+	struct kvm_userspace_memory_region k = {
+		.slot = r->id,
+		.flags = r->flags,
+		.guest_phys_addr = r->gpa,
+		.memory_size = r->size,
+		.userspace_addr = r->hva,
+	};
+
+	return ioctl(kvm_vm, KVM_SET_USER_MEMORY_REGION, &k) ? -errno : 0;
+}
+
+typedef int (*set_fn)(const struct slot_req *r);
+
+static struct slot_req slot_of(uint32_t id)
+{
+	return (struct slot_req){
+		.id = id, .gpa = id * SPACING, .size = 4096, .hva = host + id * 4096ULL,
+	};
+}
+
+static int op_create_delete(set_fn set, uint32_t id, unsigned int i)
+{
+	struct slot_req r = slot_of(id);
+	int err;
+
+	r.size = 0;
+	err = set(&r);
+	r.size = 4096;
+	return err ? err : set(&r);
+}
+
+static int op_move(set_fn set, uint32_t id, unsigned int i)
+{
+	struct slot_req r = slot_of(id);
+	int err;
+
+	r.gpa += 4096;
+	err = set(&r);
+	r.gpa -= 4096;
+	return err ? err : set(&r);
+}
+
+static int op_flags(set_fn set, uint32_t id, unsigned int i)
+{
+	struct slot_req r = slot_of(id);
+	int err;
+
+	r.flags = HV_MEM_LOG_DIRTY_PAGES;
+	err = set(&r);
+	r.flags = 0;
+	return err ? err : set(&r);
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(set_fn set, uint32_t id, unsigned int i);
+} ops[] = {
+	{ "create+delete", op_create_delete },
+	{ "move and back", op_move },
+	{ "flags on and off", op_flags },
+};
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double median(double *v, int n)
+{
+	qsort(v, (size_t)n, sizeof(*v), by_value);
+	return v[n / 2];
+}
+
+/* Nanoseconds of one operation on random slots of n. */
+static double time_op(int op, set_fn set, unsigned int n)
+{
+	struct vf_rng rng = { .s = 99 };
+	double sample[SAMPLES];
+	int s;
+
+	for (s = 0; s < SAMPLES; s++) {
+		uint64_t begin = hv_clock_ns(), now;
+		unsigned int i = 0;
+
+		do {
+			if (ops[op].fn(set, (uint32_t)(vf_rand(&rng) % n), i++)) {
+				printf("# %s failed\n", ops[op].name);
+				exit(1);
+			}
+			now = hv_clock_ns();
+		} while (now - begin < slice_ns / SAMPLES);
+		sample[s] = (double)(now - begin) / i;
+	}
+	return median(sample, SAMPLES);
+}
+
+static void fill(set_fn set, unsigned int from, unsigned int to)
+{
+	for (; from < to; from++) {
+		struct slot_req r = slot_of(from);
+		int err = set(&r);
+
+		if (err) {
+			printf("# slot %u: %s\n", from, strerror(-err));
+			exit(1);
+		}
+	}
+}
+
+#define NOPS ((int)(sizeof(ops) / sizeof(ops[0])))
+
+static void bench_updates(void)
+{
+	static const unsigned int sizes[] = { 10, 1000, 32000 };
+	double hv[3][NOPS], kv[3][NOPS];
+	unsigned int have = 0;
+	int i, op;
+
+	for (i = 0; i < 3; i++) {
+		fill(set_hv, have, sizes[i]);
+		if (kvm_vm >= 0)
+			fill(set_kvm, have, sizes[i]);
+		have = sizes[i];
+		for (op = 0; op < NOPS; op++) {
+			hv[i][op] = time_op(op, set_hv, sizes[i]);
+			kv[i][op] = kvm_vm >= 0 ? time_op(op, set_kvm, sizes[i]) : 0;
+		}
+	}
+	printf("# two updates each, one page per slot; microseconds\n");
+	printf("# %-18s %10s %10s %10s %22s\n", "", "10 slots", "1,000", "32,000",
+	       "32,000 over 10");
+	for (op = 0; op < NOPS; op++) {
+		printf("# %-18s %10.2f %10.2f %10.2f %21.2fx\n", ops[op].name, hv[0][op] / 1e3,
+		       hv[1][op] / 1e3, hv[2][op] / 1e3, hv[2][op] / hv[0][op]);
+		if (kvm_vm >= 0)
+			printf("# %-18s %10.2f %10.2f %10.2f %21.2fx   KVM over hv: %.1fx %.1fx %.1fx\n",
+			       "  KVM", kv[0][op] / 1e3, kv[1][op] / 1e3, kv[2][op] / 1e3,
+			       kv[2][op] / kv[0][op], kv[0][op] / hv[0][op], kv[1][op] / hv[1][op],
+			       kv[2][op] / hv[2][op]);
+	}
+}
+
+/* ---- readers --------------------------------------------------------------------------------- */
+
+static _Atomic bool stop, updating;
+static _Atomic uint64_t updates;
+
+static void *updater(void *arg)
+{
+	unsigned int i = 0, spin, pause_us = *(unsigned int *)arg;
+	struct vf_rng rng = { .s = 3 };
+	struct timespec ts = { .tv_nsec = pause_us * 1000L };
+
+	hv_rcu_register_thread();
+	while (!stop) {
+		if (!updating) { /* busy all the same: a neighbour on the core costs, too */
+			for (spin = 0; spin < 1000; spin++)
+				vf_rand(&rng);
+			if (pause_us)
+				nanosleep(&ts, NULL);
+			continue;
+		}
+		op_flags(set_hv, 77, i++);
+		updates += 2;
+		if (pause_us)
+			nanosleep(&ts, NULL);
+	}
+	hv_rcu_unregister_thread();
+	return NULL;
+}
+
+/* Lookups per second of this thread's own CPU time, which a preemption does not count in. */
+static double lookups(uint64_t ns)
+{
+	struct vf_rng rng = { .s = 5 };
+	uint64_t begin = hv_clock_ns(), n = 0, found = 0;
+	struct timespec c0, c1;
+	int i;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &c0);
+	do {
+		for (i = 0; i < 256; i++, n++) {
+			hv_rcu_read_lock();
+			found += hv_vm_gfn_to_memslot(vm, vf_rand(&rng) % (32000 * SPACING) >> 12) !=
+				 NULL;
+			hv_rcu_read_unlock();
+		}
+	} while (hv_clock_ns() - begin < ns);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &c1);
+	if (!found)
+		printf("# nothing was found\n");
+	return (double)n / ((double)(c1.tv_sec - c0.tv_sec) + (double)(c1.tv_nsec - c0.tv_nsec) / 1e9);
+}
+
+/* Quiet and busy slices in turn, so that what else the host does falls on both. */
+static void bench_readers(unsigned int pause_us, const char *what)
+{
+	double quiet[2 * SAMPLES], busy[2 * SAMPLES], q, b;
+	uint64_t begin, count = 0, took = 0;
+	pthread_t t;
+	int s;
+
+	stop = false;
+	updating = false;
+	if (pthread_create(&t, NULL, updater, &pause_us))
+		exit(1);
+	for (s = 0; s < 2 * SAMPLES; s++) {
+		updating = false;
+		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+		quiet[s] = lookups(slice_ns);
+		updating = true;
+		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+		begin = hv_clock_ns();
+		count -= updates;
+		busy[s] = lookups(slice_ns);
+		count += updates;
+		took += hv_clock_ns() - begin;
+	}
+	stop = true;
+	pthread_join(t, NULL);
+	q = median(quiet, 2 * SAMPLES);
+	b = median(busy, 2 * SAMPLES);
+	printf("# lookup among 32,000 slots: %.0f ns; under %s (%.0f updates/s): %.0f ns, %.1f %% lost\n",
+	       1e9 / q, what, (double)count * 1e9 / (double)took, 1e9 / b, (1 - b / q) * 100);
+}
+
+/* ---- dirty logs ----------------------------------------------------------------------------------- */
+
+#define LOG_PAGES (GIB >> 12)
+#define LOG_GPA	  (1ULL << 40)
+
+static void mark_some(uint64_t step)
+{
+	struct hv_memslot *slot;
+	uint64_t i;
+
+	hv_rcu_read_lock();
+	slot = hv_vm_gfn_to_memslot(vm, LOG_GPA >> 12);
+	for (i = 0; i < LOG_PAGES; i += step)
+		vm_mark_page_dirty(vm, NULL, slot, slot->base_gfn + i);
+	hv_rcu_read_unlock();
+}
+
+static uint64_t read_cursor(uint64_t since, uint64_t *cursor)
+{
+	static __thread struct hv_dirty_range out[4096];
+	uint64_t resume = 0, pages = 0;
+	int i, n;
+
+	do {
+		n = dirty_cursor_read(vm, since, cursor, &resume, out, 4096);
+		for (i = 0; i < n; i++)
+			pages += out[i].pages;
+	} while (n >= 0 && resume != HV_DIRTYLOG_DONE);
+	return pages;
+}
+
+static double time_get(uint64_t step, uint64_t *bitmap)
+{
+	double sample[SAMPLES];
+	int s;
+
+	for (s = 0; s < SAMPLES; s++) {
+		uint64_t begin;
+
+		if (step)
+			mark_some(step);
+		begin = hv_clock_ns();
+		if (dirty_bitmap_get(vm, 32001, bitmap))
+			exit(1);
+		sample[s] = (double)(hv_clock_ns() - begin);
+	}
+	return median(sample, SAMPLES);
+}
+
+static double time_cursors(uint64_t step, unsigned int readers)
+{
+	uint64_t cursor[3], begin;
+	double sample[SAMPLES];
+	unsigned int r;
+	int s;
+
+	for (r = 0; r < 3; r++)
+		read_cursor(0, &cursor[r]);
+	for (s = 0; s < SAMPLES; s++) {
+		if (step)
+			mark_some(step);
+		begin = hv_clock_ns();
+		for (r = 0; r < readers; r++)
+			read_cursor(cursor[r], &cursor[r]);
+		sample[s] = (double)(hv_clock_ns() - begin);
+	}
+	return median(sample, SAMPLES);
+}
+
+static double time_marks(void)
+{
+	uint64_t begin = hv_clock_ns();
+
+	mark_some(1);
+	return (double)(hv_clock_ns() - begin) / LOG_PAGES;
+}
+
+static double time_kvm_get(uint64_t *bitmap)
+{
+	struct kvm_dirty_log log = { .slot = 32001, .dirty_bitmap = bitmap };
+	double sample[SAMPLES];
+	int s;
+
+	for (s = 0; s < SAMPLES; s++) {
+		uint64_t begin = hv_clock_ns();
+
+		if (ioctl(kvm_vm, KVM_GET_DIRTY_LOG, &log))
+			return 0;
+		sample[s] = (double)(hv_clock_ns() - begin);
+	}
+	return median(sample, SAMPLES);
+}
+
+static void bench_logs(void)
+{
+	static const struct {
+		const char *name;
+		uint64_t step;
+	} fill_of[] = { { "clean", 0 }, { "1 % dirty", 100 }, { "all dirty", 1 } };
+	uint64_t *bitmap = calloc(LOG_PAGES / 64, 8), cursor;
+	struct slot_req r = {
+		.id = 32001, .flags = HV_MEM_LOG_DIRTY_PAGES, .gpa = LOG_GPA, .size = GIB, .hva = host,
+	};
+	unsigned int i, id;
+	double first;
+
+	/* One slot is all there is: a reader's walk over 32,000 others is not the log's cost. */
+	for (id = 0; id < 32000; id++) {
+		struct slot_req d = { .id = id };
+
+		if (set_hv(&d))
+			exit(1);
+	}
+	if (!bitmap || set_hv(&r) || dirty_cursor_start(vm, &cursor))
+		exit(1);
+	first = time_marks();
+	printf("# first mark of a page, bitmap and stamps: %.1f ns; again: %.1f ns\n", first,
+	       time_marks());
+	time_get(0, bitmap);
+	for (i = 0; i < 3; i++)
+		printf("# 1 GiB %-10s get+clear %10.2f us; cursor read %10.2f us; three readers %10.2f us\n",
+		       fill_of[i].name, time_get(fill_of[i].step, bitmap) / 1e3,
+		       time_cursors(fill_of[i].step, 1) / 1e3, time_cursors(fill_of[i].step, 3) / 1e3);
+	if (kvm_vm >= 0 && !set_kvm(&r))
+		printf("# 1 GiB clean      KVM_GET_DIRTY_LOG %.2f us\n", time_kvm_get(bitmap) / 1e3);
+	dirty_cursor_stop(vm);
+	free(bitmap);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		slice_ns = strtoul(argv[1], NULL, 0) * HV_NSEC_PER_MSEC;
+	host = (uintptr_t)mmap(NULL, GIB, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if ((void *)host == MAP_FAILED)
+		return 1;
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm >= 0)
+		kvm_vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	if (kvm_vm < 0)
+		printf("# /dev/kvm does not open: no figures of KVM\n");
+	vf_start();
+	vm = vf_vm_new("bench");
+#ifdef HV_DEBUG
+	printf("# built with HV_DEBUG: the lock validator is in these figures\n");
+#endif
+	bench_updates();
+	bench_readers(0, "updates one after the other");
+	bench_readers(500, "an update pair per 0.5 ms");
+	bench_logs();
+	vm_put(vm);
+	vf_end();
+	printf("1..1\nok 1 - bench_memslot\n");
+	return 0;
+}
