@@ -213,6 +213,7 @@ static void build_leaf7(struct builder *b)
 
 	processor_leaf(b, 7, 0, p);
 	e = add_entry(b, 7, 0, true);
+	e[0] = 2; /* subleaf 2 is the last */
 	e[1] = (p[1] & m->words[FW_7_EBX]) | 1u << 1 /* TSC_ADJUST is ours */;
 	e[2] = p[2] & m->words[FW_7_ECX];
 	/*
@@ -222,6 +223,8 @@ static void build_leaf7(struct builder *b)
 	 * its costly work-arounds.
 	 */
 	e[3] = (p[3] & m->words[FW_7_EDX]) | ALL_7_EDX;
+	add_entry(b, 7, 1, true);
+	add_entry(b, 7, 2, true)[3] = 1u << 4; /* BHI_CTRL, for kernels that ask for BHI_DIS_S */
 }
 
 static void build_xsave(struct builder *b)

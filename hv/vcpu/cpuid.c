@@ -77,7 +77,7 @@ void cpuid_derive_caps(const struct vcpu_cpuid_table *t, struct vcpu_guest_caps 
 	caps->arch_caps = word(t, 7, 3) & 1u << 29;
 	caps->pku = word(t, 7, 2) & 1u << 3;
 	if (word(t, 7, 3) & 1u << 26)
-		caps->spec_ctrl_allowed = 1; /* IBRS */
+		caps->spec_ctrl_allowed = 1 | 1u << 10; /* IBRS, BHI_DIS_S */
 	if (word(t, 7, 3) & 1u << 27)
 		caps->spec_ctrl_allowed |= 2; /* STIBP */
 }
@@ -158,6 +158,8 @@ void vcpu_cpuid(struct hv_vcpu *vcpu, uint32_t leaf, uint32_t subleaf, uint32_t 
 		leaf_1(vcpu, vcpu_regs_read(vcpu), out);
 		break;
 	case 7:
+		if (subleaf)
+			break;
 		r = vcpu_regs_read(vcpu);
 		if (r->cr4 & X86_CR4_PKE)
 			out[2] |= 1u << 4;

@@ -121,6 +121,12 @@ static int write_misc_enable(struct hv_vcpu *vcpu, const struct msr_access *a, u
 	return 0;
 }
 
+/* Features that this processor does not have can only be turned off. */
+static int write_zero_only(struct hv_vcpu *vcpu, const struct msr_access *a, uint64_t value)
+{
+	return value != 0;
+}
+
 static int read_ucode(struct hv_vcpu *vcpu, const struct msr_access *a, uint64_t *value)
 {
 	*value = vcpu->arch->ucode_rev;
@@ -492,7 +498,7 @@ static const struct msr_row rows[] = {
 	{ MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, read_platform_info, NULL, 0 },
 	{ MSR_MTRRCAP, MSR_MTRRCAP, read_const, NULL, MTRR_VARIABLE | 1u << 8 | 1u << 10 },
 	{ MSR_ARCH_CAPABILITIES, MSR_ARCH_CAPABILITIES, read_arch_caps, NULL, 0 },
-	{ MSR_MISC_FEATURES, MSR_MISC_FEATURES, read_const, NULL, 0 },
+	{ MSR_MISC_FEATURES, MSR_MISC_FEATURES, read_const, write_zero_only, 0 },
 	{ X86_MSR_SYSENTER_CS, X86_MSR_SYSENTER_EIP, read_sysenter, write_sysenter, 0 },
 	{ MSR_MCG_CAP, MSR_MCG_CAP, read_const, NULL, 0 }, /* no banks */
 	{ MSR_MCG_STATUS, MSR_MCG_STATUS, read_const, write_ignored, 0 },
