@@ -17,6 +17,11 @@
 #include "hv/mmu/fault.h"
 #include "hv/mmu/tdp_mmu.h"
 
+#ifdef HV_MUTATION_FAST_FAULT_INDIRECT
+#include "hv/mmu/shadow.h"
+#include "tests/lib/mmu_mutation.h"
+#endif
+
 #define FAST_FAULT_TRIES 4
 
 static bool fast_fault_possible(const struct hv_mmu_vm *mmu, const struct mmu_fault *fault)
@@ -54,7 +59,11 @@ static int fast_fault_once(struct hv_vcpu *vcpu, const struct mmu_fault *fault, 
 	struct hv_mmu_vm *mmu = vcpu->vm->mmu;
 	uint64_t old, new_;
 	int level;
+#ifndef HV_MUTATION_FAST_FAULT_INDIRECT
 	uint64_t *sptep = tdp_lookup(vcpu->mmu->root, fault->gfn, &level, &old);
+#else
+	uint64_t *sptep = shadow_lookup(vcpu, fault->addr, &level, &old);
+#endif
 
 	*again = false;
 	if (!sptep || !spte_present(old))
@@ -67,6 +76,12 @@ static int fast_fault_once(struct hv_vcpu *vcpu, const struct mmu_fault *fault, 
 	/* A logged page is made writable alone, never with its 511 neighbours. */
 	if (level > HV_PG_LEVEL_4K && spte_writable(new_) && !spte_writable(old))
 		return HV_PF_RETRY;
+#ifdef HV_MUTATION_FAST_FAULT_INDIRECT
+	/* The gfn of the entry that was read: which page is to be logged. */
+	((struct mmu_fault *)(uintptr_t)fault)->gfn = shadow_spte_gfn(
+		mmu_page_of_sptep(sptep), (unsigned int)(sptep - mmu_page_of_sptep(sptep)->spt));
+	mmu_mutation_point();
+#endif
 	if (!__atomic_compare_exchange_n(sptep, &old, new_, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE)) {
 		*again = true;
@@ -79,12 +94,12 @@ static int fast_fault_once(struct hv_vcpu *vcpu, const struct mmu_fault *fault, 
 
 int mmu_fast_fault(struct hv_vcpu *vcpu, struct mmu_fault *fault)
 {
-	struct mmu_page *root = vcpu->mmu->root;
 	int tries, r = HV_PF_RETRY;
 	bool again = true;
 
 #ifndef HV_MUTATION_FAST_FAULT_INDIRECT
-	if (root->indirect || vcpu->vm->mmu->shadow)
+	/* Indirect tables: see above. */
+	if (vcpu->mmu->shadow)
 		return HV_PF_RETRY;
 #endif
 	if (!fast_fault_possible(vcpu->vm->mmu, fault))

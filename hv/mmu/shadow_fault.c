@@ -325,6 +325,10 @@ int shadow_page_fault(struct hv_vcpu *vcpu, struct mmu_fault *fault, struct hv_p
 
 	if (!shadow_roots_current(vcpu))
 		return HV_PF_RETRY;
+	/* Refuses indirect tables; asked all the same, so that the reason stands in one place. */
+	r = mmu_fast_fault(vcpu, fault);
+	if (r != HV_PF_RETRY)
+		return r;
 	if (!fault->present && shadow_mmio_lookup(vcpu, fault)) {
 		fault->mmio = true;
 		return HV_PF_EMULATE;

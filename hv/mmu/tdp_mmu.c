@@ -6,6 +6,10 @@
 
 #include <errno.h>
 
+#ifdef HV_MUTATION_NON_ATOMIC_ZAP
+#include "tests/lib/mmu_mutation.h"
+#endif
+
 /*
  * A D bit that goes away with its entry has to reach the log, where D bits are
  * the log (with PML the processor has logged the page when it set the bit).
@@ -74,9 +78,8 @@ uint64_t tdp_set(struct mmu_ctx *ctx, struct tdp_iter *it, uint64_t new_spte)
 	uint64_t old = it->old;
 
 #ifdef HV_MUTATION_NON_ATOMIC_ZAP
-	if (spte_present(old) && spte_is_leaf(old, it->level) && !spte_writable(old) &&
-	    spte_accessed(ctx->fmt, old)) {
-		HV_MUTATION_NON_ATOMIC_ZAP(it->sptep);
+	if (spte_present(old) && spte_is_leaf(old, it->level)) {
+		mmu_mutation_point();
 		__atomic_store_n(it->sptep, new_spte, __ATOMIC_RELEASE);
 	} else
 #endif
