@@ -137,6 +137,9 @@ bool spte_change_needs_flush(const struct spte_format *f, uint64_t old, uint64_t
 {
 	if (!spte_present(old))
 		return false;
+	/* Split: the small leaves say what the huge one said, and it may stay cached. */
+	if (spte_is_leaf(old, level) && spte_is_table(new_, level))
+		return false;
 	if (!spte_present(new_) || spte_pfn(old) != spte_pfn(new_) ||
 	    spte_is_leaf(old, level) != spte_is_leaf(new_, level))
 		return true;

@@ -49,6 +49,6 @@ bool tdp_iter_yield(struct tdp_iter *it, struct mmu_ctx *ctx);
 
 #define tdp_for_each(it, root_, min_level_, start_, end_)                                          \
 	for (tdp_iter_start((it), (root_), (min_level_), (start_));                                \
-	     (it)->valid && (it)->gfn < (end_); tdp_iter_next(it))
+	     (it)->valid && (it)->next_gfn < (end_); tdp_iter_next(it))
 
 #endif

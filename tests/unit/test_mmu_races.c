@@ -38,7 +38,7 @@ void mmu_mutation_point(void)
 }
 
 /* Without the mutation there is no such moment: the other CPU comes before. */
-static void other_cpu_if_not_yet(void)
+static inline void other_cpu_if_not_yet(void)
 {
 	if (other_cpu)
 		mmu_mutation_point();
@@ -107,7 +107,7 @@ static void dirty_bit_set_while_the_entry_is_zapped(void **state)
 #ifndef HV_MUTATION_NON_ATOMIC_ZAP
 	other_cpu_if_not_yet();
 #endif
-	assert_int_equal(hv_region_protect(region, 0, 4 * MB, HV_REGION_RO), 0);
+	assert_int_equal(hv_region_protect(region, 0x3000, 4096, HV_REGION_RO), 0);
 	assert_int_equal(point_reached, 1);
 	assert_int_equal(*(uint64_t *)(uintptr_t)(hv_region_hva(region) + 0x3000), 2);
 	logged = in_log(0, 3);

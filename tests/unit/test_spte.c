@@ -271,6 +271,12 @@ static void flush_rules(void **state)
 		assert_true(spte_change_needs_flush(f, rw, rw & ~f->dirty, 1));
 		assert_false(spte_change_needs_flush(f, rw, rw & ~f->accessed, 1));
 		assert_true(spte_change_needs_flush(f, spte_make_table(f, table_mem, true), 0, 2));
+		/* A split changes no translation; the reverse frees a table. */
+		req.level = 2;
+		req.pfn &= ~511ULL;
+		rw = spte_make_leaf(&req);
+		assert_false(spte_change_needs_flush(f, rw, spte_make_table(f, table_mem, true), 2));
+		assert_true(spte_change_needs_flush(f, spte_make_table(f, table_mem, true), rw, 2));
 	}
 }
 

@@ -171,7 +171,8 @@ static void pool_pages(void **state)
 		struct mmu_page *sp = chain;
 
 		chain = sp->next;
-		assert_int_equal(sp->spt[--i % 512], i + 1);
+		i--;
+		assert_int_equal(sp->spt[i % 512], i + 1);
 		put(sp);
 	}
 	/* Most of it went back to the host. */

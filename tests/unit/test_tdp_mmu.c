@@ -725,16 +725,17 @@ static void splitting_without_memory_still_logs(void **state)
 
 	for (i = 0; i < NR_DIRTY; i++) {
 		struct mx *m = dirty_new(i);
-		struct hv_region *r = one_slot(m, 0, 1024 * MB, 0, 0);
+		struct hv_region *r = one_slot(m, 0, 1024 * MB, 512, 0);
 		uint64_t gpa;
 		unsigned int n;
 		int err = -ENOMEM;
 
 		for (gpa = 0; gpa < 1024 * MB; gpa += 2 * MB)
-			poke(m, gpa, 1);
+			assert_int_equal(mmu_prefault(m->v[0].vcpu, gpa, 4096), 4096);
 		for (n = 1; err; n++) {
 			hv_fault_arm(HV_FAULT_THREAD, n);
-			err = mx_slot(m, 0, 0, 1024 * MB, hv_region_hva(r), HV_MEM_LOG_DIRTY_PAGES);
+			err = mx_slot(m, 0, 0, 1024 * MB, hv_region_hva(r) + 2 * MB,
+				      HV_MEM_LOG_DIRTY_PAGES);
 			hv_fault_disarm();
 		}
 		poke(m, 0x3000, 2);
