@@ -194,6 +194,11 @@ static int emul_translate(struct x86_cpu *cpu, const struct x86_phys_req *req,
 	struct hv_memslot *slot = hv_vcpu_gfn_to_memslot(vcpu, gfn);
 	bool write = req->access & X86_ACC_WRITE;
 
+	if (!slot && (req->access & (X86_ACC_EXEC | X86_ACC_PT_WALK))) {
+		/* Code and page tables are not fetched from devices. */
+		e->error = -EFAULT;
+		return X86_EXIT;
+	}
 	if (!slot)
 		return X86_MMIO;
 	if (!memslot_visible(slot)) {
