@@ -324,7 +324,8 @@ int vcpu_run(struct hv_vcpu *vcpu)
 		vcpu->run->exit_reason = HV_EXIT_INTR;
 	if (vm_is_bugged(vcpu->vm))
 		r = -EIO;
-	put(vcpu);
+	if (atomic_load(&vcpu->cpu) >= 0) /* a move that found no CPU has put it already */
+		put(vcpu);
 	fill_run_flags(vcpu);
 	atomic_fetch_add_explicit(&vcpu->stats.run_ns, hv_clock_ns() - start, memory_order_relaxed);
 out:
