@@ -43,6 +43,7 @@
 #include "hv/cpu/processor.h"
 #include "hv/vm/vm_internal.h"
 #include "hv/vm/wait.h"
+#include "hv/vm/wakeup.h"
 
 /* Turns of a busy wait before a requester sleeps: an exit takes microseconds. */
 #define REQUEST_SPINS 200
@@ -253,8 +254,9 @@ void vcpu_wake_up(struct hv_vcpu *vcpu)
 static bool block_over(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu))
 {
 	const struct hv_irqchip_ops *chips = vcpu->vm->irqchip_ops;
+	bool (*posted)(struct hv_vcpu *) = vcpu->vm->vendor->posted_pending;
 
-	if (vcpu_request_pending(vcpu))
+	if (vcpu_request_pending(vcpu) || (posted && posted(vcpu)))
 		return true;
 	/* The caller's own test is the stricter one: HLT with IF = 0 outlasts an interrupt. */
 	if (runnable)
@@ -262,16 +264,8 @@ static bool block_over(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vc
 	return chips && chips->has_events(vcpu);
 }
 
-void vcpu_block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu))
+static void block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu))
 {
-	uint64_t begin;
-
-	HV_BUG_ON(hv_rcu_read_held());
-	HV_BUG_ON(atomic_load_explicit(&vcpu->mode, memory_order_relaxed) != HV_OUTSIDE_GUEST_MODE);
-	hv_might_sleep("vcpu_block");
-	hv_trace(vcpu_block, vcpu->id);
-	begin = hv_clock_ns();
-	/* Set again before each look: a waker has set it to 0, perhaps for nothing. */
 	atomic_store(&vcpu->blocked, 1); /* (5) */
 	while (!block_over(vcpu, runnable)) {
 		if (!atomic_load(&vcpu->blocked))
@@ -279,6 +273,25 @@ void vcpu_block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu))
 		wait_on_word(&vcpu->blocked, 1);
 	}
 	atomic_store(&vcpu->blocked, 0);
+}
+
+void vcpu_block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu))
+{
+	int cpu = atomic_load_explicit(&vcpu->cpu, memory_order_relaxed);
+	bool posts = vcpu->vm->vendor->posted_pending && cpu >= 0;
+	uint64_t begin;
+
+	HV_BUG_ON(hv_rcu_read_held());
+	HV_BUG_ON(atomic_load_explicit(&vcpu->mode, memory_order_relaxed) != HV_OUTSIDE_GUEST_MODE);
+	hv_might_sleep("vcpu_block");
+	hv_trace(vcpu_block, vcpu->id);
+	begin = hv_clock_ns();
+	/* An interrupt that is posted from here on notifies the CPU of the list. */
+	if (posts)
+		wakeup_add(vcpu, (unsigned int)cpu);
+	block(vcpu, runnable);
+	if (posts)
+		wakeup_del(vcpu);
 	atomic_fetch_add_explicit(&vcpu->stats.blocked_ns, hv_clock_ns() - begin,
 				  memory_order_relaxed);
 }

@@ -241,9 +241,10 @@ bool vcpu_request_pending(struct hv_vcpu *vcpu);
 void vcpu_kick(struct hv_vcpu *vcpu);	  /* make it leave guest mode or wake from block */
 void vcpu_wake_up(struct hv_vcpu *vcpu);
 /*
- * Sleep until an interrupt or another event is pending (irqchip_ops->has_events, or
- * `runnable` where it is not NULL), a request is pending, or vcpu_wake_up is called
- * once. Own thread, mode OUTSIDE, no RCU read side, no spinlock. May return early.
+ * Sleep until `runnable` says so (NULL: irqchip_ops->has_events), a request or a posted
+ * interrupt is pending, or vcpu_wake_up is called once. A vCPU that is loaded, of a vendor
+ * that posts interrupts, is on its CPU's wake-up list meanwhile. Own thread, mode OUTSIDE,
+ * no RCU read side, no spinlock. May return early.
  */
 void vcpu_block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu));
 /* One vCPU: request, kick, and for HV_REQ_WAIT wait until it has left guest mode. */

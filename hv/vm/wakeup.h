@@ -12,8 +12,8 @@
 int wakeup_init(unsigned int nr_cpus); /* by hardware_init */
 void wakeup_exit(void);		       /* every list must be empty */
 /*
- * Around vcpu_block, by the vCPU's thread. After add, look at the descriptor again
- * before sleeping (vcpu_block does): an interrupt posted before add notified nobody.
+ * By vcpu_block, on the vCPU's thread. After add, look at the descriptor again before
+ * sleeping (vcpu_block does): an interrupt posted before add notified nobody.
  */
 void wakeup_add(struct hv_vcpu *vcpu, unsigned int cpu);
 void wakeup_del(struct hv_vcpu *vcpu); /* no-op when it is on no list */

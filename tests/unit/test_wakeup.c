@@ -76,16 +76,22 @@ static void test_lists(void **state)
 static _Atomic unsigned int taken;
 #define POSTS 3000
 
+static bool never(struct hv_vcpu *vcpu)
+{
+	return false;
+}
+
 static void *blocker(void *arg)
 {
 	struct hv_vcpu *vcpu = arg;
 
 	hv_rcu_register_thread();
 	while (taken < POSTS) {
-		wakeup_add(vcpu, 2);
+		HV_BUG_ON(hardware_vcpu_load(vcpu, 2) != 2);
 		while (!posted_pending(vcpu))
-			vcpu_block(vcpu, posted_pending);
-		wakeup_del(vcpu);
+			vcpu_block(vcpu, never); /* adds itself to the list of CPU 2 */
+		hardware_vcpu_put(vcpu);
+		HV_BUG_ON(vcpu->wakeup_cpu != -1);
 		posted &= ~1U;
 		taken++;
 	}
