@@ -48,6 +48,8 @@ static inline uint64_t hv_rdtsc_ordered(void)
  * monotonic clock, which takes some 20 ms: call it during start-up.
  */
 uint64_t hv_tsc_khz(void);
+/* Spare the measuring: what another process on this host has found. Before the first call. */
+void hv_tsc_tell_khz(uint64_t khz);
 
 /* v * mul / div without overflow of the product; div is not 0, the quotient fits. */
 static inline uint64_t hv_mul_div_u64(uint64_t v, uint64_t mul, uint64_t div)

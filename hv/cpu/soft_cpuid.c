@@ -9,11 +9,10 @@
  */
 #include <cpuid.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <x86intrin.h>
 
+#include "hv/base/clock.h"
 #include "hv/cpu/soft_internal.h"
 
 #define BIT(n) (1U << (n))
@@ -71,53 +70,6 @@ static void native(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 	__cpuid_count(leaf, subleaf, out[0], out[1], out[2], out[3]);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
-/* A pair of readings that belong together: the TSC between two close clock readings. */
-static void tsc_sample(uint64_t *tsc, uint64_t *ns)
-{
-	uint64_t best = UINT64_MAX;
-
-	for (int i = 0; i < 16; i++) {
-		uint64_t before = now_ns(), t = __rdtsc(), after = now_ns();
-
-		if (after - before < best) {
-			best = after - before;
-			*tsc = t;
-			*ns = before + (after - before) / 2;
-		}
-	}
-}
-
-/* The kernel's figure where it exports one, else 20 ms of measuring: within some 10 ppm. */
-static uint32_t tsc_calibrate(void)
-{
-	uint64_t tsc0 = 0, ns0 = 0, tsc1 = 0, ns1 = 0;
-	struct timespec pause = { 0, 20000000 };
-	unsigned int khz = 0;
-	FILE *f = fopen("/sys/devices/system/cpu/cpu0/tsc_freq_khz", "re");
-
-	if (f) {
-		int n = fscanf(f, "%u", &khz);
-
-		fclose(f);
-		if (n == 1 && khz > 0)
-			return khz;
-	}
-	tsc_sample(&tsc0, &ns0);
-	nanosleep(&pause, NULL);
-	tsc_sample(&tsc1, &ns1);
-	if (ns1 <= ns0 || tsc1 <= tsc0)
-		return 0;
-	return (uint32_t)((tsc1 - tsc0) * 1000000 / (ns1 - ns0));
-}
-
 int soft_cpuid_init(void)
 {
 	if (silicon.ready)
@@ -137,7 +89,7 @@ int soft_cpuid_init(void)
 	native(0x80000006, 0, silicon.ext6);
 	native(0x80000008, 0, silicon.ext8);
 	silicon.amd = silicon.leaf0[1] == signature_AMD_ebx || silicon.leaf0[1] == 0x6f677948;
-	silicon.tsc_khz = tsc_calibrate();
+	silicon.tsc_khz = (uint32_t)hv_tsc_khz();
 	if (!silicon.tsc_khz)
 		return -EIO;
 	silicon.ready = true;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hv/base/clock.h"
 #include "hv/base/log.h"
 #include "hv/base/rcu.h"
 #include "hv/cpu/processor.h"
@@ -52,6 +53,11 @@ static void unload_vendors(void)
 	hardware_unload_vendor(&hv_vendor_svm);
 }
 
+uint32_t hv_host_tsc_khz(void)
+{
+	return (uint32_t)hv_tsc_khz();
+}
+
 int hv_init(const struct hv_init *params)
 {
 	int r;
@@ -60,6 +66,8 @@ int hv_init(const struct hv_init *params)
 		return -EINVAL;
 	if (atomic_load(&engine.up))
 		return -EALREADY;
+	if (params->tsc_khz)
+		hv_tsc_tell_khz(params->tsc_khz);
 	engine.log = params->log;
 	engine.log_ctx = params->log_ctx;
 	hv_log_set_sink(params->log ? log_sink : NULL, NULL);
