@@ -95,7 +95,8 @@ void engine_fail_errno(struct engine_call *op, int ret, const char *what);
 
 /* ---- the machine (worker_vm.c) -------------------------------------------------- */
 
-int vm_init(struct guest *g);
+/* @tsc_khz of the host, 0: unknown. */
+int vm_init(struct guest *g, uint32_t tsc_khz);
 void vm_fini(struct guest *g);
 /* Threads that call the engine: struct task_thread_config enter and leave. */
 void vm_thread_enter(void *ctx);

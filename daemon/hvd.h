@@ -54,6 +54,7 @@ struct hvd {
 	unsigned char *uids;		/* of the range: 1 in use */
 	unsigned char cpu_offline[HOST_CPUS_MAX];
 	int lock_fd;
+	uint32_t tsc_khz;		/* the host's, for workers */
 	bool root;			/* may change uids */
 	bool stopping;
 	bool activated;			/* sockets came from the service manager: leave them */

@@ -17,6 +17,7 @@
 #include "daemon/tasks.h"
 #include "daemon/uuid.h"
 #include "daemon/worker_link.h"
+#include "hv/hv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -463,6 +464,7 @@ int supervisor_main(const struct hvd_options *options)
 	mallopt(M_TRIM_THRESHOLD, 256 << 10);
 	json_object_seed(0);
 	uuid_make(hvd.instance);
+	hvd.tsc_khz = hv_host_tsc_khz();
 	hvd.root = geteuid() == 0;
 	hvd.start_us = events_now_us();
 	if (hvd_up(&hvd) || timers_up(&hvd, &timers)) {

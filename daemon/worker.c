@@ -37,8 +37,8 @@ void worker_argv_fill(const struct worker_args *args,
 	snprintf(words[2], sizeof(words[2]), "%d,%d", args->control, args->listener);
 	snprintf(words[3], sizeof(words[3]), "%d,%d", (int)s->mode, s->filters);
 	snprintf(words[4], sizeof(words[4]), "%d,%d,%d,%d", s->ns[0], s->ns[1], s->ns[2], s->ns[3]);
-	snprintf(words[5], sizeof(words[5]), "%u,%u,%d", (unsigned int)args->uid, args->threads,
-		 args->log_level);
+	snprintf(words[5], sizeof(words[5]), "%u,%u,%d,%u", (unsigned int)args->uid, args->threads,
+		 args->log_level, args->tsc_khz);
 	snprintf(words[6], sizeof(words[6]), "%s", args->name);
 	for (i = 0; i < WORKER_ARGC; i++)
 		argv[i] = words[i];
@@ -56,7 +56,8 @@ static int argv_read(struct worker_args *args, int argc, char **argv)
 	    sscanf(argv[2], "%d,%d", &args->control, &args->listener) != 2 ||
 	    sscanf(argv[3], "%d,%d", &mode, &s->filters) != 2 ||
 	    sscanf(argv[4], "%d,%d,%d,%d", &s->ns[0], &s->ns[1], &s->ns[2], &s->ns[3]) != 4 ||
-	    sscanf(argv[5], "%u,%u,%d", &uid, &args->threads, &args->log_level) != 3)
+	    sscanf(argv[5], "%u,%u,%d,%u", &uid, &args->threads, &args->log_level,
+		   &args->tsc_khz) != 4)
 		return -EINVAL;
 	s->mode = mode;
 	args->uid = uid;
@@ -317,7 +318,7 @@ static int guest_run(const struct worker_args *args)
 	if (ret)
 		goto out_fail;
 	what = "engine";
-	ret = vm_init(&g);
+	ret = vm_init(&g, args->tsc_khz);
 	if (ret)
 		goto out_fail;
 	what = "threads";

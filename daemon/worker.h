@@ -10,6 +10,8 @@
 
 #include "api/schema.h"
 
+#include <stdint.h>
+
 #define WORKER_WORD "--hvd-worker"
 #define WORKER_ARGC 7
 
@@ -20,6 +22,7 @@ struct worker_args {
 	uid_t uid;		/* to become, (uid_t)-1: none */
 	unsigned int threads;
 	int log_level;
+	uint32_t tsc_khz;	/* the host's, measured by hvd */
 	const char *name;	/* of the domain, for messages and the process list */
 };
 

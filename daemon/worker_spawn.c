@@ -158,6 +158,7 @@ static int spawn_process(struct worker *worker, const struct spawn_fds *fds, uns
 						.sandbox = hvd->sandbox, .uid = worker->uid,
 						.threads = threads,
 						.log_level = hvd->config.log_level,
+						.tsc_khz = hvd->tsc_khz,
 						.name = worker->dom->name },
 			 words, argv);
 	worker_environment(env, sizeof(env) / sizeof(env[0]));

@@ -582,7 +582,7 @@ void vm_thread_leave(void *ctx)
 	hv_thread_leave();
 }
 
-int vm_init(struct guest *g)
+int vm_init(struct guest *g, uint32_t tsc_khz)
 {
 	struct vm_events *ev = calloc(1, sizeof(*ev));
 	int ret;
@@ -597,7 +597,8 @@ int vm_init(struct guest *g)
 	ev->wake_event = event_new(g->base, ev->wake_fd, EV_READ | EV_PERSIST, vm_wake, g);
 	if (!ev->wake_event)
 		return -ENOMEM;
-	ret = hv_init(&(struct hv_init){ .version = HV_API_VERSION, .log = vm_on_log });
+	ret = hv_init(&(struct hv_init){ .version = HV_API_VERSION, .log = vm_on_log,
+					.tsc_khz = tsc_khz });
 	return ret ? ret : hv_thread_enter();
 }
 
