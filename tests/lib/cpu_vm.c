@@ -39,6 +39,7 @@ static void guest_tables(struct cpu_vm *vm)
 static void guest_descriptors(struct cpu_vm *vm)
 {
 	uint64_t *gdt = (uint64_t *)(vm->ram + CPU_VM_GDT), *idt = (uint64_t *)(vm->ram + CPU_VM_IDT);
+	uint64_t rsp0 = CPU_VM_STACK;
 
 	gdt[1] = 0x00af9b000000ffff; /* 0x08: 64-bit code, ring 0 */
 	gdt[2] = 0x00cf93000000ffff; /* 0x10: data, ring 0 */
@@ -50,7 +51,7 @@ static void guest_descriptors(struct cpu_vm *vm)
 			     (CPU_VM_HANDLER & 0xffff0000) << 32;
 		idt[i * 2 + 1] = 0;
 	}
-	*(uint64_t *)(vm->ram + CPU_VM_TSS + 4) = CPU_VM_STACK;
+	memcpy(vm->ram + CPU_VM_TSS + 4, &rsp0, sizeof(rsp0));
 	vm->ram[CPU_VM_HANDLER] = 0xf4;
 }
 
