@@ -284,6 +284,19 @@ static void slot_arm_fn(struct mmu_ctx *ctx, struct mmu_page *root, const struct
 		tdp_wrprot_range(ctx, root, slot->base_gfn, end);
 }
 
+/*
+ * Another reader has the slot's log already: a D bit that is set is news to it, so
+ * taking it and logging it is one step.
+ */
+static void slot_arm_again_fn(struct mmu_ctx *ctx, struct mmu_page *root,
+			      const struct hv_memslot *slot)
+{
+	hv_gfn_t end = slot->base_gfn + slot->npages;
+
+	tdp_split_range(ctx, root, slot->base_gfn, end);
+	tdp_collect_dirty(ctx, root, slot->base_gfn, end);
+}
+
 static void count_logged(struct hv_mmu_vm *mmu, const struct hv_memslot *old,
 			 const struct hv_memslot *new)
 {
@@ -304,7 +317,10 @@ static void mmu_slot_commit(struct hv_vm *vm, const struct hv_memslot *old,
 	if (!new)
 		return;
 	if (memslot_log_must_arm(vm, old, new))
-		slot_update(vm, new, slot_arm_fn);
+		slot_update(vm, new,
+			    vm->mmu->dirty_mode == HV_MMU_DIRTY_DBIT && mmu_slot_logged(old)
+				    ? slot_arm_again_fn
+				    : slot_arm_fn);
 	else if (mmu_slot_logged(old) && !mmu_slot_logged(new))
 		slot_update(vm, new, tdp_collapse_range);
 }

@@ -21,12 +21,37 @@ static bool present_leaf(const struct tdp_iter *it)
 	return spte_present(it->old) && spte_is_leaf(it->old, it->level);
 }
 
-/* Replace the leaf by itself without `bits`; atomically, since it may be volatile. */
-static void clear_bits(struct mmu_ctx *ctx, struct tdp_iter *it, uint64_t bits)
+/*
+ * Replace the leaf by itself without `bits`; atomically, since it may be volatile.
+ * Returns what it was when the bits went, or 0 if there was nothing to clear.
+ */
+static uint64_t clear_bits(struct mmu_ctx *ctx, struct tdp_iter *it, uint64_t bits)
 {
-	while (present_leaf(it) && (it->old & bits))
-		if (!tdp_set_atomic(ctx, it, it->old & ~bits))
-			return;
+	uint64_t old;
+
+	while (present_leaf(it) && (it->old & bits)) {
+		old = it->old;
+		if (!tdp_set_atomic(ctx, it, old & ~bits))
+			return old;
+	}
+	return 0;
+}
+
+/* Pages of a leaf whose D bit was taken, where D bits are the log. */
+static void log_leaf(struct mmu_ctx *ctx, const struct tdp_iter *it, uint64_t old)
+{
+	struct hv_memslots *slots = hv_vm_memslots(ctx->vm, (int)mmu_page_role(it->root).as_id);
+	struct hv_memslot *slot;
+	hv_gfn_t gfn;
+
+	if (ctx->mmu->dirty_mode != HV_MMU_DIRTY_DBIT || !spte_writable(old) ||
+	    !spte_dirty(ctx->fmt, old))
+		return;
+	for (gfn = it->gfn; gfn < it->gfn + HV_PAGES_PER_LEVEL(it->level); gfn++) {
+		slot = memslot_find(slots, gfn);
+		if (mmu_slot_logged(slot))
+			vm_mark_page_dirty(ctx->vm, ctx->vcpu, slot, gfn);
+	}
 }
 
 static uint64_t arm_bits(const struct mmu_ctx *ctx, uint64_t spte)
@@ -68,7 +93,12 @@ static void rearm_one(struct mmu_ctx *ctx, struct mmu_page *root, hv_gfn_t gfn,
 		if (it.level > HV_PG_LEVEL_4K && !mmu_cache_fill(&ctx->mmu->pool, cache, 1) &&
 		    !tdp_split(ctx, &it, cache, false))
 			continue; /* on into the new table */
-		clear_bits(ctx, &it, it.level > HV_PG_LEVEL_4K ? SPTE_W : arm_bits(ctx, it.old));
+		/*
+		 * D may have been set since the reader who arms looked: that reader flushes and
+		 * then copies the page, but the others would never hear of the write.
+		 */
+		log_leaf(ctx, &it,
+			 clear_bits(ctx, &it, it.level > HV_PG_LEVEL_4K ? SPTE_W : arm_bits(ctx, it.old)));
 	}
 }
 
@@ -137,25 +167,16 @@ void tdp_collapse_range(struct mmu_ctx *ctx, struct mmu_page *root, const struct
 
 void tdp_collect_dirty(struct mmu_ctx *ctx, struct mmu_page *root, hv_gfn_t start, hv_gfn_t end)
 {
-	struct hv_memslots *slots = hv_vm_memslots(ctx->vm, (int)mmu_page_role(root).as_id);
 	struct tdp_iter it;
 
 	tdp_for_each(&it, root, HV_PG_LEVEL_4K, start, end) {
-		struct hv_memslot *slot;
-		hv_gfn_t gfn;
-
-		if (tdp_iter_yield(&it, ctx)) {
-			slots = hv_vm_memslots(ctx->vm, (int)mmu_page_role(root).as_id);
+		if (tdp_iter_yield(&it, ctx))
 			continue;
-		}
 		if (!present_leaf(&it) || !spte_writable(it.old) || !spte_ad_enabled(it.old) ||
 		    !spte_dirty(ctx->fmt, it.old))
 			continue;
-		clear_bits(ctx, &it, it.level > HV_PG_LEVEL_4K ? SPTE_W : ctx->fmt->dirty);
-		for (gfn = it.gfn; gfn < it.gfn + HV_PAGES_PER_LEVEL(it.level); gfn++) {
-			slot = memslot_find(slots, gfn);
-			if (mmu_slot_logged(slot))
-				vm_mark_page_dirty(ctx->vm, NULL, slot, gfn);
-		}
+		log_leaf(ctx, &it,
+			 clear_bits(ctx, &it,
+				    it.level > HV_PG_LEVEL_4K ? SPTE_W : ctx->fmt->dirty));
 	}
 }
