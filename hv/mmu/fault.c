@@ -97,6 +97,18 @@ bool mmu_fault_stale(struct hv_vcpu *vcpu, const struct mmu_fault *fault)
 	return fault->slot && vm_invalidate_retry(vcpu->vm, fault->seq, fault->gfn);
 }
 
+/*
+ * A huge leaf brings in pages that nobody asked for, and vm_invalidate_retry() has
+ * only been asked about one: the leaf must keep out of what is being invalidated.
+ */
+static bool huge_meets_invalidation(const struct hv_vm *vm, hv_gfn_t gfn, int level)
+{
+	hv_gfn_t start = mmu_gfn_round(gfn, level);
+
+	return vm->invalidate_in_progress && start < vm->invalidate_end &&
+	       start + HV_PAGES_PER_LEVEL(level) > vm->invalidate_start;
+}
+
 int mmu_fault_goal_level(struct hv_mmu_vm *mmu, const struct mmu_fault *fault)
 {
 	int level = hv_min(fault->max_level, mmu->max_huge_level);
@@ -104,7 +116,8 @@ int mmu_fault_goal_level(struct hv_mmu_vm *mmu, const struct mmu_fault *fault)
 	/* A page is logged alone; and code in huge pages is what the workaround forbids. */
 	if (mmu_slot_logged(fault->slot) || (fault->nx && fault->exec))
 		return HV_PG_LEVEL_4K;
-	while (level > HV_PG_LEVEL_4K && !slot_huge_ok(fault->slot, fault->gfn, level))
+	while (level > HV_PG_LEVEL_4K && (!slot_huge_ok(fault->slot, fault->gfn, level) ||
+					  huge_meets_invalidation(mmu->vm, fault->gfn, level)))
 		level--;
 	return level;
 }

@@ -3,6 +3,7 @@
  * hv/mmu over real memslots, notifiers and host memory, seen by a processor that
  * walks the tables itself: EPT and NPT, with and without A/D bits, 4 and 5 levels.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 #include "hv/mmu/mmu_internal.h"
 #include "hv/mmu/slot_arch.h"
 #include "hv/vm/dirty.h"
+#include "hv/vm/notifier.h"
 #include "tests/lib/mmu_fixture.h"
 
 #define MB (1ULL << 20)
@@ -245,6 +247,32 @@ static void discard_takes_the_page(void **state)
 		assert_int_equal(hv_region_discard(r, 0, 8 * MB), 0);
 		assert_false(mx_mapped(&m->v[0], 4 * MB, HW_READ));
 		assert_int_equal(peek(m, 4 * MB), 0);
+		finish(m, r);
+	}
+}
+
+/* A fault next to a range that is being taken must not bring it in by a huge leaf. */
+static void huge_leaf_keeps_out_of_an_invalidation(void **state)
+{
+	unsigned int c;
+
+	for (c = 0; c < NR_CONFIGS; c++) {
+		struct mx *m = mx_new(&configs[c]);
+		struct hv_region *r = one_slot(m, 0, 8 * MB, 0, 0);
+		struct hv_mem_range range = {
+			.start = hv_region_hva(r) + 0x5000, .end = hv_region_hva(r) + 0x6000,
+			.event = HV_MEM_REMAP, .blockable = true,
+		};
+
+		poke(m, 0x5000, 1);
+		assert_int_equal(notifier_invalidate_start(m->vm, &range), 0);
+		assert_false(mx_mapped(&m->v[0], 0x5000, HW_READ));
+		peek(m, 0x8000);
+		assert_false(mx_mapped(&m->v[0], 0x5000, HW_READ));
+		peek(m, 2 * MB);
+		assert_int_equal(stats(m).pages_2m, 1);
+		notifier_invalidate_end(m->vm, &range);
+		assert_int_equal(peek(m, 0x5000), 1);
 		finish(m, r);
 	}
 }
@@ -768,6 +796,7 @@ int main(void)
 		cmocka_unit_test(nothing_survives_a_slot),
 		cmocka_unit_test(move_changes_the_translation),
 		cmocka_unit_test(discard_takes_the_page),
+		cmocka_unit_test(huge_leaf_keeps_out_of_an_invalidation),
 		cmocka_unit_test(mmio_cached_until_a_slot_appears),
 		cmocka_unit_test(generation_wrap_zaps_mmio),
 		cmocka_unit_test(log_sees_every_write_once),
