@@ -12,7 +12,6 @@
 
 #define BLOCK_BUCKETS	(1u << 14)
 #define PAGE_BUCKETS	(1u << 12)
-#define JUMPS		(1u << 12)
 #define FETCHED		64u
 #define ENDS		256u
 #define BLOCK_MAX_BYTES	(sizeof(struct x86_block) + (X86_BLOCK_MAX_INSNS + 1) * sizeof(struct x86_insn) + \
@@ -25,12 +24,6 @@ struct x86_codepage {
 	uint64_t lines;		/* 64-byte lines that blocks touch */
 };
 
-struct jump {
-	uint64_t linear;
-	uint64_t ctx;		/* cpu->jump_ctx when entered; 0 never valid */
-	struct x86_block *block;
-};
-
 /* An instruction whose bytes are not all in one RAM page. */
 struct fetched {
 	uint32_t mode;
@@ -40,12 +33,12 @@ struct fetched {
 };
 
 struct x86_bcache {
+	struct x86_jump jumps[X86_JUMPS]; /* first: x86_block_fast() knows no more of us */
 	uint8_t *arena, *at, *end;
 	size_t size;
 	struct x86_codepage *free_pages;
 	struct x86_block *buckets[BLOCK_BUCKETS];
 	struct x86_codepage *pages[PAGE_BUCKETS];
-	struct jump jumps[JUMPS];
 	struct fetched fetched[FETCHED];
 	const uint8_t *ends[ENDS];	/* instructions that end their block, see x86_block_split() */
 };
@@ -445,16 +438,12 @@ static struct x86_block *find_limited(struct x86_cpu *cpu, uint64_t lin)
 	return b;
 }
 
-struct x86_block *x86_block_get(struct x86_cpu *cpu)
+struct x86_block *x86_block_find(struct x86_cpu *cpu)
 {
 	uint64_t lin = code_linear(cpu);
-	struct jump *j = &cpu->bcache->jumps[(lin ^ lin >> 12) & (JUMPS - 1)];
-	struct x86_block *b;
+	struct x86_jump *j = x86_jump_slot(cpu, lin);
+	struct x86_block *b = find_limited(cpu, lin);
 
-	if (x86_likely(j->linear == lin && j->ctx == cpu->jump_ctx &&
-		       j->block->epoch == cpu->epoch && !(cpu->mode & X86_MODE_ONE)))
-		return j->block;
-	b = find_limited(cpu, lin);
 	if (!b->crosses && !(cpu->mode & X86_MODE_ONE) && cs_is_flat(cpu)) {
 		j->linear = lin;
 		j->ctx = cpu->jump_ctx;

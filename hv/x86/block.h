@@ -59,7 +59,31 @@ struct x86_block {
 int x86_bcache_create(struct x86_cpu *cpu, size_t code_bytes);
 void x86_bcache_destroy(struct x86_cpu *cpu);
 /* The block at the CPU's rip; throws fetch faults. Decodes when there is none. */
-struct x86_block *x86_block_get(struct x86_cpu *cpu);
+struct x86_block *x86_block_find(struct x86_cpu *cpu);
+
+/* An entry of the jump cache. */
+struct x86_jump {
+	uint64_t linear;
+	uint64_t ctx;			/* cpu->jump_ctx when entered; 0 never valid */
+	struct x86_block *block;
+};
+#define X86_JUMPS (1u << 12)
+
+static inline struct x86_jump *x86_jump_slot(const struct x86_cpu *cpu, uint64_t linear)
+{
+	return (struct x86_jump *)(void *)cpu->bcache + ((linear ^ linear >> 12) & (X86_JUMPS - 1));
+}
+
+/* x86_block_find() behind the jump cache. Entries exist only for flat code and whole blocks. */
+static inline struct x86_block *x86_block_get(struct x86_cpu *cpu)
+{
+	const struct x86_jump *j = x86_jump_slot(cpu, cpu->rip);
+
+	if (__builtin_expect(j->linear == cpu->rip && j->ctx == cpu->jump_ctx &&
+			     j->block->epoch == cpu->epoch, 1))
+		return j->block;
+	return x86_block_find(cpu);
+}
 /* Forget all blocks. Not from inside a block. */
 void x86_bcache_flush(struct x86_cpu *cpu);
 /*

@@ -292,6 +292,8 @@ static x86_insn_fn *shift_group(struct dec *d)
 	d->in->imm &= size == 8 ? 63 : 31;
 	if (!d->in->imm && !d->mem && size != 4)
 		return x86_op_nop;
+	if (d->in->imm && !d->mem && op >= 4)
+		return x86_shift_r1[op - 4][s];
 	return d->mem ? x86_shift_mi[op][s] : x86_shift_ri[op][s];
 }
 

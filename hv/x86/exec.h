@@ -26,6 +26,8 @@ x86_insn_fn x86_op_imul_rr, x86_op_imul_rri, x86_op_aam, x86_op_aad, x86_op_aaa,
 
 /* exec_shift.c: ROL ROR RCL RCR SHL SHR SHL SAR in encoding order */
 extern x86_fn4 x86_shift_ri[8], x86_shift_rc[8], x86_shift_mi[8], x86_shift_mc[8];
+/* SHL SHR SHL SAR of a register by an immediate that is not 0. */
+extern x86_fn4 x86_shift_r1[4];
 x86_insn_fn x86_op_shld, x86_op_shrd, x86_op_shx, x86_op_rorx;
 
 /* exec_bit.c */

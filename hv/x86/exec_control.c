@@ -16,7 +16,8 @@ _Noreturn static void bad_target(struct x86_cpu *cpu, const struct x86_insn *ins
 
 static inline void go64(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t target)
 {
-	if (x86_unlikely(x86_noncanonical(cpu, target)))
+	/* From canonical rip, targets in the same 2^46 bytes need no closer look. */
+	if (x86_unlikely((target ^ cpu->rip) >> 46) && x86_noncanonical(cpu, target))
 		bad_target(cpu, insn);
 	cpu->rip = target;
 }

@@ -39,6 +39,19 @@
 		X86_NEXT();                                                                        \
 	}
 
+/* Shifts by a count that the decoder knows not to be 0 write every flag. */
+#define SHIFT_IMM(name, ins, sfx, type)                                                            \
+	HANDLER(name)                                                                              \
+	{                                                                                          \
+		type d = REG(type, insn->dst);                                                     \
+		uint16_t cc;                                                                       \
+		__asm__(#ins #sfx " %%cl, %[d]\n\t" X86_SAVE_CC                                    \
+			: [d] "+q"(d), "=&a"(cc) : "c"((uint8_t)insn->imm) : "cc");                \
+		SET_##sfx(insn->dst, d);                                                           \
+		cpu->cc = cc;                                                                      \
+		X86_NEXT();                                                                        \
+	}
+
 #define MAKE_SHIFT(ins, sfx, type, size)                                                           \
 	SHIFT_REG(ins##_ri_##sfx, ins, sfx, type, insn->imm)                                       \
 	SHIFT_REG(ins##_rc_##sfx, ins, sfx, type, cpu->gpr[X86_RCX])                               \
@@ -66,6 +79,17 @@ EACH_SIZE(sar)
 			ROW(shr, form), ROW(shl, form), ROW(sar, form)                             \
 	}
 
+#define MAKE_IMM(ins)                                                                              \
+	SHIFT_IMM(ins##_r1_b, ins, b, uint8_t)                                                     \
+	SHIFT_IMM(ins##_r1_w, ins, w, uint16_t)                                                    \
+	SHIFT_IMM(ins##_r1_l, ins, l, uint32_t)                                                    \
+	SHIFT_IMM(ins##_r1_q, ins, q, uint64_t)
+
+MAKE_IMM(shl)
+MAKE_IMM(shr)
+MAKE_IMM(sar)
+
+x86_fn4 x86_shift_r1[4] = { ROW(shl, r1), ROW(shr, r1), ROW(shl, r1), ROW(sar, r1) };
 x86_fn4 x86_shift_ri[8] = ALL(ri);
 x86_fn4 x86_shift_rc[8] = ALL(rc);
 x86_fn4 x86_shift_mi[8] = ALL(mi);

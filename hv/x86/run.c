@@ -99,9 +99,8 @@ bool x86_icpt_simple(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned 
 
 /* ---- one instruction ------------------------------------------------------------------------ */
 
-static void run_block(struct x86_cpu *cpu)
+static inline void run_block(struct x86_cpu *cpu, struct x86_block *b)
 {
-	struct x86_block *b = x86_block_get(cpu);
 
 	cpu->cur_block = b;
 	b->insn[0].fn(cpu, b->insn);
@@ -133,7 +132,7 @@ static void one(struct x86_cpu *cpu)
 		code_breakpoint(cpu);
 	cpu->eflags &= ~X86_FL_RF;
 	cpu->mode |= X86_MODE_ONE;
-	run_block(cpu);
+	run_block(cpu, x86_block_find(cpu));
 	cpu->mode &= ~X86_MODE_ONE;
 	cpu->step_rf = 0;
 	if (!cpu->shadow_fresh)
@@ -235,7 +234,8 @@ static int boundary(struct x86_cpu *cpu)
 	return inactive(cpu);
 }
 
-static int run_blocks(struct x86_cpu *cpu)
+/* Apart from the caller's setjmp, so that `cpu` can live in a register. */
+static __attribute__((noinline)) int run_blocks(struct x86_cpu *cpu)
 {
 	int reason;
 
@@ -250,7 +250,7 @@ static int run_blocks(struct x86_cpu *cpu)
 		if (x86_unlikely(cpu->flags_))
 			one(cpu);
 		else
-			run_block(cpu);
+			run_block(cpu, x86_block_get(cpu));
 	}
 }
 

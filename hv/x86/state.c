@@ -57,6 +57,9 @@ void x86_update_mode(struct x86_cpu *cpu)
 		cpu->code_size = 4;
 	}
 	cpu->jump_ctx = cpu->tlb_set->gen << 8 | (uint64_t)cpu->mode << 1 | (cpu->cpl == 3);
+	/* The jump cache takes rip for the linear address. */
+	if (cpu->code_size != 8 && (cpu->seg[X86_CS].base || cpu->seg[X86_CS].limit != UINT32_MAX))
+		cpu->jump_ctx |= 0x80;
 	x86_update_tlb_mode(cpu);
 }
 

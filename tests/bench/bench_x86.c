@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Speed of hv/x86 beside the host's processor on the same machine code in the same run. Figures
+ * are for reading; nothing is asserted.
+ */
+#include <time.h>
+#include "tests/unit/x86_env.h"
+
+#define BUFFER 0x100000
+
+typedef void native_fn(void *buffer, uint64_t rounds);
+
+#define DECLARE(name) extern native_fn bx_##name; extern const char bx_##name##_end[]
+DECLARE(integer);
+DECLARE(memory);
+DECLARE(calls);
+DECLARE(branches);
+DECLARE(indirect);
+DECLARE(movsb);
+
+static const struct {
+	const char *name;
+	native_fn *fn;
+	const char *end;
+	unsigned int insns;	/* a round */
+	uint64_t rounds;	/* for hv/x86; the host does ten times as many */
+} table[] = {
+#define ROW(name, insns, rounds) { #name, bx_##name, bx_##name##_end, insns, rounds }
+	ROW(integer, 8, 8000000), ROW(memory, 10, 5000000), ROW(calls, 12, 4000000),
+	ROW(branches, 11, 5000000), ROW(indirect, 7, 6000000), ROW(movsb, 6, 400000),
+};
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* other programs do not count */
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double guest(struct env *e, unsigned int i)
+{
+	static const uint8_t leave[] = { 0xe6, 0xf4 };
+	struct x86_cpu *cpu = e->cpu;
+	double start;
+
+	env_mode_64(e, 0);
+	env_code(e, ENV_CODE, (const void *)table[i].fn,
+		 (size_t)(table[i].end - (const char *)table[i].fn));
+	env_code(e, ENV_CODE + 0x800, leave, sizeof(leave));
+	cpu->gpr[X86_RSP] -= 8;
+	env_put64(e, ENV_STACK - 8, ENV_CODE + 0x800);
+	cpu->gpr[X86_RDI] = BUFFER;
+	cpu->gpr[X86_RSI] = table[i].rounds;
+	start = now();
+	while (x86_run(cpu, 1000000) == X86_RUN_BUDGET)
+		;
+	return now() - start;
+}
+
+static double native(void *buffer, unsigned int i)
+{
+	double start = now();
+
+	table[i].fn(buffer, table[i].rounds * 10);
+	return (now() - start) / 10;
+}
+
+int main(void)
+{
+	struct env *e = env_create();
+	void *buffer = calloc(1, 0x20000);
+	unsigned int i;
+
+	printf("%-10s %14s %14s %8s\n", "hv/x86", "Minsn/s", "host Minsn/s", "ratio");
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		double insns = (double)table[i].insns * (double)table[i].rounds;
+		double g = guest(e, i), n = native(buffer, i);
+
+		printf("%-10s %14.1f %14.1f %8.1f\n", table[i].name, insns / g / 1e6, insns / n / 1e6, g / n);
+	}
+	free(buffer);
+	env_destroy(e);
+	return 0;
+}
