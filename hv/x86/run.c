@@ -143,6 +143,15 @@ static void one(struct x86_cpu *cpu)
 	x86_update_pending(cpu);
 }
 
+/* Instructions of the block that were complete when it was left in the middle. */
+static void count_partial(struct x86_cpu *cpu)
+{
+	const struct x86_block *b = cpu->cur_block;
+
+	if (b && cpu->cur > b->insn && cpu->cur < b->insn + b->ninsns)
+		cpu->insns += (uint64_t)(cpu->cur - b->insn);
+}
+
 /* The instruction at insn_rip was left: OK when an exception was delivered, or EXIT. */
 static int after_throw(struct x86_cpu *cpu, int status)
 {
@@ -151,6 +160,7 @@ static int after_throw(struct x86_cpu *cpu, int status)
 	cpu->rip = cpu->insn_rip;
 	cpu->eflags |= cpu->step_rf;
 	cpu->step_rf = 0;
+	count_partial(cpu);
 	cpu->cur_block = NULL;
 	cpu->ext = 0;
 	x86_update_mode(cpu);
