@@ -10,6 +10,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/random.h>
 #include <x86intrin.h>
 
 #include "hv/base/clock.h"
@@ -241,6 +242,21 @@ uint64_t soft_cr4_allowed(void)
 	       X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT |
 	       X86_CR4_UMIP | X86_CR4_LA57 | X86_CR4_FSGSBASE | X86_CR4_PCIDE | X86_CR4_OSXSAVE |
 	       X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE | X86_CR4_PKS;
+}
+
+static int native_random(uint64_t *value)
+{
+	uint8_t ok;
+
+	__asm__ volatile("rdrand %0\n\tsetc %1" : "=r"(*value), "=qm"(ok) : : "cc");
+	return ok;
+}
+
+int soft_random(struct x86_cpu *cpu, uint64_t *value)
+{
+	if (silicon.leaf1[2] & BIT(30))
+		return native_random(value);
+	return getrandom(value, sizeof(*value), GRND_NONBLOCK) == (ssize_t)sizeof(*value);
 }
 
 uint64_t soft_rdtsc(void)

@@ -133,6 +133,8 @@ void soft_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 /* What hv/x86 executes: the same with VMX and SVM, which their root modes have in force. */
 void soft_cpuid_silicon(struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 uint64_t soft_cr4_allowed(void);
+/* RDRAND and RDSEED: the host's, or the kernel's random numbers where it has none. */
+int soft_random(struct x86_cpu *cpu, uint64_t *value);
 uint64_t soft_rdtsc(void);
 uint32_t soft_tsc_khz(void);
 #define SOFT_MAXPHYADDR 48

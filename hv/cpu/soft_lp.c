@@ -252,55 +252,96 @@ static int lp_wrmsr(struct hv_lp *lp, uint32_t msr, uint64_t value)
 	return 0;
 }
 
-/* XSAVE header: XSTATE_BV at 512, XCOMP_BV at 520. PKRU lies where CPUID leaf 0xd says. */
+/*
+ * The standard format. hv/x86 keeps the data of the area but not its header, so
+ * what is saved is always the whole: XSTATE_BV says every component. PKRU lies
+ * where CPUID leaf 0xd says.
+ */
+#define XSAVE_FCW	0
+#define XSAVE_MXCSR	24
+#define XSAVE_MXCSR_MASK 28
+#define XSAVE_ST	32
+#define XSAVE_XMM	160
+#define XSAVE_FX_END	416
 #define XSAVE_BV	512
+#define XSAVE_AVX	576
 #define XSAVE_PKRU	832
+#define XFEATURE_X87	(1ULL << 0)
+#define XFEATURE_SSE	(1ULL << 1)
+#define XFEATURE_AVX	(1ULL << 2)
 #define XFEATURE_PKRU	(1ULL << 9)
+#define FCW_INIT	0x37f
+#define MXCSR_INIT	0x1f80
+
+static uint64_t xstate_components(size_t size)
+{
+	uint32_t leaf[4];
+
+	soft_cpuid(0xd, 0, leaf);
+	return size >= XSAVE_PKRU + 8 ? leaf[0] : leaf[0] & ~XFEATURE_PKRU;
+}
 
 static void lp_save_xstate(struct hv_lp *lp, void *area, size_t size)
 {
 	uint8_t *out = area;
-	size_t part = size < X86_XSAVE_SIZE ? size : X86_XSAVE_SIZE;
-	uint64_t bv;
+	uint64_t bv = xstate_components(size);
 
 	memset(out, 0, size);
-	memcpy(out, lp->cpu->xsave, part);
-	if (size < XSAVE_PKRU + 8)
+	if (size < X86_XSAVE_SIZE)
 		return;
-	memcpy(out + XSAVE_PKRU, &lp->cpu->pkru, sizeof(lp->cpu->pkru));
-	memcpy(&bv, out + XSAVE_BV, sizeof(bv));
-	bv |= XFEATURE_PKRU;
+	memcpy(out, lp->cpu->xsave, XSAVE_FX_END);
+	memcpy(out + XSAVE_AVX, lp->cpu->xsave + XSAVE_AVX, X86_XSAVE_SIZE - XSAVE_AVX);
+	memcpy(out + XSAVE_MXCSR_MASK, &lp->cpu->mxcsr_mask, 4);
+	if (bv & XFEATURE_PKRU)
+		memcpy(out + XSAVE_PKRU, &lp->cpu->pkru, 4);
 	memcpy(out + XSAVE_BV, &bv, sizeof(bv));
+}
+
+/* Components that the area does not hold take their initial state. */
+static void load_components(struct x86_cpu *cpu, const uint8_t *in, uint64_t bv)
+{
+	static const uint16_t fcw = FCW_INIT;
+	uint32_t mxcsr = MXCSR_INIT;
+
+	memset(cpu->xsave, 0, X86_XSAVE_SIZE);
+	memcpy(cpu->xsave + XSAVE_FCW, &fcw, sizeof(fcw));
+	if (bv & XFEATURE_X87) {
+		memcpy(cpu->xsave, in, XSAVE_MXCSR);
+		memcpy(cpu->xsave + XSAVE_ST, in + XSAVE_ST, XSAVE_XMM - XSAVE_ST);
+	}
+	if (bv & (XFEATURE_SSE | XFEATURE_AVX))
+		memcpy(&mxcsr, in + XSAVE_MXCSR, 4);
+	memcpy(cpu->xsave + XSAVE_MXCSR, &mxcsr, 4);
+	if (bv & XFEATURE_SSE)
+		memcpy(cpu->xsave + XSAVE_XMM, in + XSAVE_XMM, XSAVE_FX_END - XSAVE_XMM);
+	if (bv & XFEATURE_AVX)
+		memcpy(cpu->xsave + XSAVE_AVX, in + XSAVE_AVX, X86_XSAVE_SIZE - XSAVE_AVX);
 }
 
 static int lp_load_xstate(struct hv_lp *lp, const void *area, size_t size)
 {
 	const uint8_t *in = area;
-	uint64_t header[8], bv, allowed = 7;
-	uint32_t mxcsr, pkru = 0;
+	uint64_t header[8], bv;
+	uint32_t mxcsr, mask = lp->cpu->mxcsr_mask ? lp->cpu->mxcsr_mask : 0xffff, pkru = 0;
 
 	if (size < X86_XSAVE_SIZE)
 		return -EINVAL;
 	memcpy(header, in + XSAVE_BV, sizeof(header));
-	memcpy(&mxcsr, in + 24, sizeof(mxcsr));
+	memcpy(&mxcsr, in + XSAVE_MXCSR, sizeof(mxcsr));
 	bv = header[0];
-	if (size >= XSAVE_PKRU + 8)
-		allowed |= XFEATURE_PKRU;
-	/* The standard format only; reserved header words are 0. */
-	if (bv & ~allowed)
+	/* The standard format only; the rest of the header is reserved. */
+	if (bv & ~xstate_components(size))
 		return -EINVAL;
 	for (unsigned int i = 1; i < 8; i++)
 		if (header[i])
 			return -EINVAL;
-	if (mxcsr & ~lp->cpu->mxcsr_mask)
+	if ((bv & (XFEATURE_SSE | XFEATURE_AVX)) && (mxcsr & ~mask))
 		return -EINVAL;
-	memcpy(lp->cpu->xsave, in, X86_XSAVE_SIZE);
+	load_components(lp->cpu, in, bv);
 	if (bv & XFEATURE_PKRU)
 		memcpy(&pkru, in + XSAVE_PKRU, sizeof(pkru));
 	if (size >= XSAVE_PKRU + 8)
 		lp_set_reg(lp, HV_LP_PKRU, pkru);
-	bv &= ~XFEATURE_PKRU;
-	memcpy(lp->cpu->xsave + XSAVE_BV, &bv, sizeof(bv));
 	return 0;
 }
 

@@ -370,6 +370,7 @@ const struct x86_ops soft_svm_x86_ops = {
 	.phys_translate = svm_phys_translate,
 	.intercept = svm_intercept,
 	.cpuid = soft_cpuid_silicon,
+	.random = soft_random,
 	.rdmsr = svm_op_rdmsr,
 	.wrmsr = svm_op_wrmsr,
 	.io_in = svm_op_io_in,

@@ -258,6 +258,7 @@ enum hv_vmx_status vmx_enter(struct hv_lp *lp, struct hv_gprs *gprs, bool launch
 		if (i != X86_RSP)
 			lp->cpu->gpr[i] = gprs->r[i];
 	lp->cpu->vectoring.valid = 0;
+	lp->cpu->iret_unblocked = 0;
 	start_timer(lp);
 	below = vmx_apic_entry(lp);
 	vmx_update_pending(lp);

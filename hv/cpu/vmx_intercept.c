@@ -479,6 +479,7 @@ const struct x86_ops soft_vmx_x86_ops = {
 	.phys_write = vmx_apic_mmio_write,
 	.intercept = vmx_intercept,
 	.cpuid = soft_cpuid_silicon,
+	.random = soft_random,
 	.rdmsr = vmx_op_rdmsr,
 	.wrmsr = vmx_op_wrmsr,
 	.io_in = vmx_op_io_in,

@@ -59,15 +59,18 @@ static int ept_exit(struct hv_lp *lp, const struct x86_phys_req *req, const stru
 		    enum tdp_status status)
 {
 	uint64_t *f = lp->vmx.vmcs->f;
+	/* Meaningful only outside event delivery, where the hypervisor does not look at it. */
+	uint64_t unblocked = lp->cpu->iret_unblocked ? EPT_QUAL_NMI_UNBLOCK : 0;
 
 	switch (status) {
 	case TDP_PML_FULL:
-		return vmx_exit(lp, VMX_EXIT_PML_FULL, 0);
+		return vmx_exit(lp, VMX_EXIT_PML_FULL, unblocked);
 	case TDP_MISCONFIG:
 		vmx_exit(lp, VMX_EXIT_EPT_MISCONFIG, 0);
 		break;
 	default:
-		vmx_exit(lp, VMX_EXIT_EPT_VIOLATION, ept_qualification(lp, req->access, w));
+		vmx_exit(lp, VMX_EXIT_EPT_VIOLATION,
+			 ept_qualification(lp, req->access, w) | unblocked);
 		break;
 	}
 	f[VC_GUEST_PHYSICAL_ADDRESS] = req->gpa;

@@ -206,6 +206,23 @@ static void test_nmi_window(void **state)
 	assert_int_equal(cpu_vm_rip(&vm), CPU_VM_CODE + 0x100);
 }
 
+/* IRET unblocks NMIs even when reading its frame exits; the qualification says so. */
+static void test_iret_unblocks(void **state)
+{
+	cpu_vm_set(&vm, VMCS_GUEST_INTERRUPTIBILITY, VMX_BLOCK_NMI);
+	cpu_vm_set(&vm, VMCS_GUEST_RSP, CPU_VM_DATA);
+	vm.pt[CPU_VM_DATA >> 12] = 0;
+	CPU_VM_CODE_BYTES(&vm, 0x48, 0xcf);
+	assert_int_equal(cpu_vm_run(&vm), VMX_EXIT_EPT_VIOLATION);
+	assert_true(cpu_vm_get(&vm, VMCS_EXIT_QUALIFICATION) & EPT_QUAL_NMI_UNBLOCK);
+	assert_int_equal(cpu_vm_get(&vm, VMCS_GUEST_INTERRUPTIBILITY), 0);
+	/* Any other instruction says nothing of the kind. */
+	vm.gprs.r[X86_RAX] = CPU_VM_DATA;
+	CPU_VM_CODE_BYTES(&vm, 0x8a, 0x18);
+	assert_int_equal(cpu_vm_run(&vm), VMX_EXIT_EPT_VIOLATION);
+	assert_false(cpu_vm_get(&vm, VMCS_EXIT_QUALIFICATION) & EPT_QUAL_NMI_UNBLOCK);
+}
+
 static void test_pending_mtf(void **state)
 {
 	inject(0x700);
@@ -272,7 +289,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_inject_interrupt), T(test_inject_exception), T(test_inject_software),
 		T(test_inject_nmi), T(test_inject_wakes), T(test_vectoring), T(test_interrupt_window),
-		T(test_sti_exit), T(test_nmi_window), T(test_pending_mtf), T(test_pending_debug),
+		T(test_sti_exit), T(test_nmi_window), T(test_iret_unblocks),
+		T(test_pending_mtf), T(test_pending_debug),
 		T(test_kick_running), T(test_kick_halted),
 	};
 
