@@ -13,12 +13,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hv/base/clock.h" /* HV_NSEC_PER_SEC */
+
 struct hv_timers;
 struct hv_timer;
 
 typedef void (*hv_timer_fn)(struct hv_timer *timer);
 
-#define HV_NSEC_PER_SEC 1000000000ULL
 
 /* Embedded in its owner; every field is the timer thread's lock's. */
 struct hv_timer {
