@@ -251,7 +251,7 @@ static void *vcpu_main(void *arg)
 
 /* ---- control calls: one at a time ---------------------------------------------------------- */
 
-static void control_begin(struct hv_machine *m)
+void machine_control_begin(struct hv_machine *m)
 {
 	hv_mutex_lock(&m->lock);
 	while (m->busy)
@@ -260,7 +260,7 @@ static void control_begin(struct hv_machine *m)
 	hv_mutex_unlock(&m->lock);
 }
 
-static void control_end(struct hv_machine *m)
+void machine_control_end(struct hv_machine *m)
 {
 	hv_mutex_lock(&m->lock);
 	m->busy = false;
@@ -268,11 +268,26 @@ static void control_end(struct hv_machine *m)
 	hv_mutex_unlock(&m->lock);
 }
 
-int hv_machine_start(struct hv_machine *m)
+enum machine_run machine_run_state(struct hv_machine *m)
+{
+	enum machine_run run;
+
+	hv_mutex_lock(&m->lock);
+	run = m->run;
+	hv_mutex_unlock(&m->lock);
+	return run;
+}
+
+enum machine_run machine_stop(struct hv_machine *m, enum machine_run run)
+{
+	stop_and_wait(m, run);
+	return machine_run_state(m);
+}
+
+int machine_go(struct hv_machine *m)
 {
 	int err = 0;
 
-	control_begin(m);
 	hv_mutex_lock(&m->lock);
 	if (m->run == MACHINE_ENDED)
 		err = -EIO;
@@ -280,15 +295,79 @@ int hv_machine_start(struct hv_machine *m)
 		m->run = MACHINE_RUNNING;
 	hv_cond_broadcast(&m->changed);
 	hv_mutex_unlock(&m->lock);
-	control_end(m);
+	return err;
+}
+
+void machine_spoil(struct hv_machine *m)
+{
+	hv_mutex_lock(&m->lock);
+	if (m->run == MACHINE_PAUSED)
+		m->run = MACHINE_ENDED;
+	hv_mutex_unlock(&m->lock);
+}
+
+int machine_hold(struct hv_machine *m)
+{
+	int err;
+
+	hv_mutex_lock(&m->lock);
+	err = m->held ? -EBUSY : 0;
+	m->held = true;
+	hv_mutex_unlock(&m->lock);
+	return err;
+}
+
+void machine_unhold(struct hv_machine *m)
+{
+	hv_mutex_lock(&m->lock);
+	m->held = false;
+	hv_mutex_unlock(&m->lock);
+}
+
+static bool is_held(struct hv_machine *m)
+{
+	bool held;
+
+	hv_mutex_lock(&m->lock);
+	held = m->held;
+	hv_mutex_unlock(&m->lock);
+	return held;
+}
+
+/* A string instruction of the largest count takes fewer exits than this. */
+#define FINISH_IO_MAX 100000
+
+int machine_finish_io(struct machine_vcpu *mv)
+{
+	struct hv_run *run = hv_vcpu_run_page(mv->vcpu);
+	unsigned int i;
+	int r = 0;
+
+	run->immediate_exit = 1;
+	for (i = 0; i < FINISH_IO_MAX && !r; i++) {
+		r = hv_vcpu_run(mv->vcpu);
+		if (!r)
+			handle_user_exit(mv);
+	}
+	run->immediate_exit = 0;
+	return r == -EINTR ? 0 : -EIO;
+}
+
+int hv_machine_start(struct hv_machine *m)
+{
+	int err;
+
+	machine_control_begin(m);
+	err = is_held(m) ? -EBUSY : machine_go(m);
+	machine_control_end(m);
 	return err;
 }
 
 int hv_machine_pause(struct hv_machine *m)
 {
-	control_begin(m);
+	machine_control_begin(m);
 	stop_and_wait(m, MACHINE_PAUSED);
-	control_end(m);
+	machine_control_end(m);
 	return 0;
 }
 
@@ -298,10 +377,12 @@ int hv_machine_reset(struct hv_machine *m)
 	enum machine_run before;
 	int err;
 
-	control_begin(m);
-	hv_mutex_lock(&m->lock);
-	before = m->run;
-	hv_mutex_unlock(&m->lock);
+	machine_control_begin(m);
+	if (is_held(m)) {
+		machine_control_end(m);
+		return -EBUSY;
+	}
+	before = machine_run_state(m);
 	stop_and_wait(m, MACHINE_PAUSED);
 	err = machine_power_on(m, error);
 	hv_mutex_lock(&m->lock);
@@ -312,7 +393,7 @@ int hv_machine_reset(struct hv_machine *m)
 		m->run = before == MACHINE_PAUSED ? MACHINE_PAUSED : MACHINE_RUNNING;
 	hv_cond_broadcast(&m->changed);
 	hv_mutex_unlock(&m->lock);
-	control_end(m);
+	machine_control_end(m);
 	return err;
 }
 

@@ -48,8 +48,29 @@ struct hv_machine {
 	struct hv_cond changed;			/* run, parked or busy changed */
 	enum machine_run run;			/* [M] */
 	bool busy;				/* [M] a control call is under way */
+	bool held;				/* [M] a migration decides when it runs: no start, no reset */
 	_Atomic uint64_t first_insn_ns;
 };
+
+/* ---- machine.c ---- */
+/* Control calls come one at a time. */
+void machine_control_begin(struct hv_machine *m);
+void machine_control_end(struct hv_machine *m);
+enum machine_run machine_run_state(struct hv_machine *m);
+/* In a control call. ENDED stays what it is but for QUIT; returns what it is now. */
+enum machine_run machine_stop(struct hv_machine *m, enum machine_run run);
+/* In a control call: let the vCPUs of a paused machine run. -EIO: it has ended. */
+int machine_go(struct hv_machine *m);
+/* In a control call: the machine is not fit to run until a reset. */
+void machine_spoil(struct hv_machine *m);
+/* In a control call: only the migration may start it, until this is taken back. -EBUSY. */
+int machine_hold(struct hv_machine *m);
+void machine_unhold(struct hv_machine *m);
+/*
+ * In a control call, parked: complete the access that the vCPU's last exit left open,
+ * so that its state is that of an instruction's end. -EIO.
+ */
+int machine_finish_io(struct machine_vcpu *mv);
 
 /* ---- machine_board.c ---- */
 /* The board as its devices see it; ops call back into machine.c. */
