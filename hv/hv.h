@@ -347,7 +347,10 @@ struct hv_machine_config {
 };
 /* Allocates everything; no vCPU runs yet. -EINVAL with config->error, -ENOMEM, -ENOEXEC (kernel). */
 int hv_machine_create(struct hv_machine_config *config, struct hv_machine **out);
-/* vCPU threads start or go on. -EIO: it has crashed or its guest has ended; reset it first. */
+/*
+ * vCPU threads start or go on. -EIO: it has crashed or its guest has ended; reset it
+ * first. -EBUSY: it is being handed over, which decides who runs it.
+ */
 int hv_machine_start(struct hv_machine *m);
 int hv_machine_pause(struct hv_machine *m);   /* returns when no vCPU is in the run loop */
 /*
@@ -364,6 +367,29 @@ struct hv_vcpu *hv_machine_vcpu(struct hv_machine *m, unsigned int i); /* NULL p
 /* Seconds are the guest's own: CLOCK_MONOTONIC ns at the first guest instruction, 0 if none yet. */
 uint64_t hv_machine_first_instruction_ns(struct hv_machine *m);
 void hv_machine_destroy(struct hv_machine *m); /* NULL is fine; stops what runs */
+
+/* ---- a machine's state ------------------------------------------------------------------------------------ */
+#define HV_ERROR_SIZE 256 /* of the texts for people that the calls below fill in */
+struct hv_sink {
+	int (*write)(void *ctx, const void *data, size_t len); /* all of it, or -errno */
+	void *ctx;
+};
+struct hv_source {
+	int64_t (*read)(void *ctx, void *buf, size_t len); /* bytes, 0 at the end, or -errno */
+	void *ctx;
+};
+/*
+ * Everything of a paused machine but its memory, as the records of doc/migration.md.
+ * -EBUSY: it is not paused. error (HV_ERROR_SIZE, may be NULL) says what failed.
+ */
+int hv_machine_save_state(struct hv_machine *m, const struct hv_sink *sink, char *error);
+/*
+ * Into a paused machine of the same configuration, of any vendor and paging, whose
+ * memory is in place. It stays paused, and its guest's clocks go on from the save.
+ * -EBUSY; -EBADMSG: damaged; -EPROTO: not for this machine; in these cases nothing has
+ * changed. After any other error the machine has to be reset or destroyed.
+ */
+int hv_machine_load_state(struct hv_machine *m, const struct hv_source *source, char *error);
 
 #ifdef __cplusplus
 }
