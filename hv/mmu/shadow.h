@@ -41,7 +41,7 @@ struct mmu_shadow {
 	struct cds_list_head active;	    /* [M] pages in the hash, newest first */
 	uint64_t nr_pages;		    /* [M] on `active` */
 	uint64_t guest_pages;		    /* [S] in all slots */
-	uint64_t max_pages;		    /* [S] beyond it the oldest go; read without: a hint */
+	_Atomic uint64_t max_pages;	    /* [S] to write: beyond it the oldest go */
 	uint32_t valid_gen;		    /* [M]; atomic: read without */
 	struct mmu_rmap_desc *free_descs;   /* [M] */
 	_Atomic bool rmaps;		    /* [A] to set: slots have rmaps */

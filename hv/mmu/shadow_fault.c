@@ -33,7 +33,7 @@ static uint64_t *top_table(const struct mmu_shadow_vcpu *sv, uint64_t linear, in
 
 	if (sv->role.long_mode) {
 		sp = sv->root;
-		*level = sp ? (int)sp->role.level : 0;
+		*level = sp ? (int)mmu_page_role(sp).level : 0;
 	} else {
 		sp = sv->pae[linear >> 30 & 3];
 		*level = HV_PG_LEVEL_2M;

@@ -37,7 +37,7 @@ int shadow_vm_init(struct hv_mmu_vm *mmu)
 	for (i = 0; i < ARRAY_SIZE(shadow->hash); i++)
 		CDS_INIT_LIST_HEAD(&shadow->hash[i]);
 	CDS_INIT_LIST_HEAD(&shadow->active);
-	shadow->max_pages = MAX_PAGES_FLOOR;
+	atomic_init(&shadow->max_pages, MAX_PAGES_FLOOR);
 	mmu->shadow = shadow;
 	return 0;
 }
@@ -492,7 +492,8 @@ void shadow_slot_commit(struct hv_vm *vm, const struct hv_memslot *old, const st
 		shadow->guest_pages -= old->npages;
 	if (new)
 		shadow->guest_pages += new->npages;
-	shadow->max_pages = MAX_PAGES_FLOOR + shadow->guest_pages / GUEST_PAGES_PER_SHADOW_PAGE;
+	atomic_store(&shadow->max_pages,
+		     MAX_PAGES_FLOOR + shadow->guest_pages / GUEST_PAGES_PER_SHADOW_PAGE);
 	if (!new)
 		return;
 	arm = memslot_log_must_arm(vm, old, new);

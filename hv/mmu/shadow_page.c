@@ -159,11 +159,12 @@ static void gather(struct mmu_ctx *ctx, struct mmu_page *sp)
 void shadow_zap_page(struct mmu_ctx *ctx, struct mmu_page *sp)
 {
 	struct mmu_shadow *shadow = ctx->mmu->shadow;
+	union mmu_role role = mmu_page_role(sp);
 	uint64_t *sptep;
 	unsigned int i;
 
 	hv_assert_held_write(&ctx->vm->mmu_lock);
-	HV_BUG_ON(sp->role.invalid);
+	HV_BUG_ON(role.invalid);
 	for (i = 0; i < MMU_ENTRIES; i++)
 		shadow_drop_spte(ctx, sp, i);
 	while ((sptep = rmap_first(&sp->parents)))
@@ -179,7 +180,8 @@ void shadow_zap_page(struct mmu_ctx *ctx, struct mmu_page *sp)
 	cds_list_del(&sp->link);
 	shadow->nr_pages--;
 	ctx->flush = true;
-	sp->role.invalid = 1;
+	role.invalid = 1;
+	__atomic_store_n(&sp->role.word, role.word, __ATOMIC_RELEASE);
 	if (sp->root_count)
 		/* Its vCPUs let go of it before they enter again; they find it invalid. */
 		vm_make_all_requests(ctx->vm, HV_REQ_MMU_RELOAD);
@@ -252,16 +254,17 @@ void shadow_written(struct mmu_ctx *ctx, hv_gfn_t gfn, unsigned int offset, unsi
 void shadow_make_room(struct mmu_ctx *ctx)
 {
 	struct mmu_shadow *shadow = ctx->mmu->shadow;
+	uint64_t max = atomic_load_explicit(&shadow->max_pages, memory_order_relaxed);
 	struct cds_list_head *pos, *prev;
 
-	if (shadow->nr_pages + ROOM_FOR_FAULT <= shadow->max_pages)
+	if (shadow->nr_pages + ROOM_FOR_FAULT <= max)
 		return;
 	/* Oldest first; the pages of roots in use have to stay. */
 	for (pos = shadow->active.prev; pos != &shadow->active; pos = prev) {
 		struct mmu_page *sp = cds_list_entry(pos, struct mmu_page, link);
 
 		prev = pos->prev;
-		if (shadow->nr_pages + 2 * ROOM_FOR_FAULT <= shadow->max_pages)
+		if (shadow->nr_pages + 2 * ROOM_FOR_FAULT <= max)
 			break;
 		if (!sp->root_count)
 			shadow_zap_page(ctx, sp);
