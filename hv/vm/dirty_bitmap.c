@@ -118,6 +118,7 @@ static uint64_t map_harvest(struct hv_vm *vm, struct hv_memslot *slot, uint64_t 
 			pages += hv_popcount64(mask);
 			dirty_rearm(vm, slot, w * 64, mask);
 		}
+		dirty_yield(vm);
 	}
 	return pages;
 }
@@ -199,6 +200,7 @@ static int clear_locked(struct hv_vm *vm, uint32_t slot_id, uint64_t first, uint
 			continue;
 		cleared += hv_popcount64(mask);
 		dirty_rearm(vm, slot, first + n, mask);
+		dirty_yield(vm);
 	}
 	hv_write_unlock(&vm->mmu_lock);
 	if (cleared)

@@ -147,6 +147,8 @@ static void open_close(struct hv_vm *vm, struct hv_memslot *slot, uint64_t first
 			if (mask & range)
 				dirty_rearm(vm, slot, w * 64, mask & range);
 		}
+		if (*locked)
+			dirty_yield(vm);
 	}
 }
 

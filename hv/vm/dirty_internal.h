@@ -92,5 +92,13 @@ bool dirty_ring_push(struct hv_vcpu *vcpu, const struct hv_memslot *slot, uint64
 
 /* ---- dirty.c: the one way to arm, mmu_lock held for write ---------------------------------------- */
 void dirty_rearm(struct hv_vm *vm, struct hv_memslot *slot, uint64_t first_page, uint64_t mask);
+/*
+ * Let faults and notifiers in, who wait for mmu_lock. Between two words: a word is taken
+ * and armed in one section. slots_lock, which is held, keeps the slots.
+ */
+static inline void dirty_yield(struct hv_vm *vm)
+{
+	hv_cond_resched_rwlock_write(&vm->mmu_lock);
+}
 
 #endif
