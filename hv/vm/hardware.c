@@ -69,6 +69,7 @@ static struct {
 	bool frozen; /* [F] set from before a suspend's kicks until after the resume */
 	bool suspended; /* [C] */
 	bool ready;
+	_Atomic uint32_t enables; /* [a] CPUs enabled so far: a search that found none looks again */
 } hw;
 
 /* ---- init ------------------------------------------------------------------------- */
@@ -228,6 +229,7 @@ static int cpu_enable(struct hw_vendor *v, unsigned int cpu)
 		return r;
 	hv_bitmap_set(v->on, cpu);
 	atomic_fetch_or(&v->pin[cpu], HW_ENABLED);
+	atomic_fetch_add(&hw.enables, 1);
 	return 0;
 }
 
@@ -600,10 +602,12 @@ static bool vcpu_must_end(struct hv_vcpu *vcpu)
 int hardware_vcpu_load(struct hv_vcpu *vcpu, unsigned int preferred)
 {
 	struct hw_vendor *v = vendor_find(vcpu->vm->vendor);
+	uint32_t seen;
 	unsigned int i;
 
 	HV_BUG_ON(!v || atomic_load_explicit(&vcpu->cpu, memory_order_relaxed) != -1);
 	do {
+		seen = atomic_load(&hw.enables);
 		for (i = 0; i < hw.nr_cpus; i++) {
 			unsigned int cpu = (preferred + i) % hw.nr_cpus;
 
@@ -612,7 +616,8 @@ int hardware_vcpu_load(struct hv_vcpu *vcpu, unsigned int preferred)
 		}
 		if (vcpu_must_end(vcpu))
 			return -EINTR;
-	} while (wait_thawed());
+		/* A CPU may have come up behind the search, or with a resume that is over now. */
+	} while (wait_thawed() || seen != atomic_load(&hw.enables));
 	return -ENODEV;
 }
 
