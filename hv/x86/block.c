@@ -442,7 +442,16 @@ struct x86_block *x86_block_find(struct x86_cpu *cpu)
 {
 	uint64_t lin = code_linear(cpu);
 	struct x86_jump *j = x86_jump_slot(cpu, lin);
-	struct x86_block *b = find_limited(cpu, lin);
+	struct x86_block *b;
+
+	/* The mapping is still good, only the bytes have to be looked at again. */
+	if (j->linear == lin && j->ctx == cpu->jump_ctx && !(cpu->mode & X86_MODE_ONE) &&
+	    j->block->epoch && cs_is_flat(cpu) &&
+	    x86_host_equal(j->block->host, block_copy(j->block), j->block->nbytes)) {
+		j->block->epoch = cpu->epoch;
+		return j->block;
+	}
+	b = find_limited(cpu, lin);
 
 	if (!b->crosses && !(cpu->mode & X86_MODE_ONE) && cs_is_flat(cpu)) {
 		j->linear = lin;

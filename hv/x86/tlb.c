@@ -80,6 +80,7 @@ static void set_flush(struct x86_cpu *cpu, struct x86_tlb_set *set, uint8_t keep
 	}
 	set->nlog = n;
 	if (!n) {
+		memset(set->victims, 0, sizeof(set->victims));
 		memset(set->large_2m, 0, sizeof(set->large_2m));
 		set->large_1g = 0;
 	}
@@ -136,24 +137,29 @@ void x86_tlb_flush_pcid(struct x86_cpu *cpu, uint64_t space, unsigned int pcid)
 			set_flush(cpu, cpu->tlb_sets[i], TLB_GLOBAL);
 }
 
-static uint64_t entry_page(const struct x86_tlb_entry *e)
+static inline uint64_t entry_page(const struct x86_tlb_entry *e)
 {
 	if (e->tag_r != X86_TLB_NONE)
 		return e->tag_r;
 	return e->tag_x != X86_TLB_NONE ? e->tag_x : e->tag_w;
 }
 
-/* Slots stay in the log; an emptied slot there is harmless. */
-static void slot_drop(struct x86_tlb_set *set, unsigned int at, bool *exec)
+/*
+ * Slots stay in the log; an emptied slot there is harmless. *code: blocks may have been entered
+ * through the translation, so the jump cache has to forget them.
+ */
+static void slot_drop(struct x86_cpu *cpu, struct x86_tlb_set *set, unsigned int at, bool *code)
 {
 	struct x86_tlb_entry *e = &set->e[0][0] + at;
 
-	*exec |= e->tag_x != X86_TLB_NONE;
+	if (e->tag_x != X86_TLB_NONE)
+		*code |= x86_block_page_has_code(cpu, (const uint8_t *)(e->tag_x + e->addend));
 	*e = tlb_empty;
 	(&set->meta[0][0])[at] = TLB_LIVE;
 }
 
-static void drop_page_small(struct x86_tlb_set *set, uint64_t page, uint8_t need, bool *exec)
+static void drop_page_small(struct x86_cpu *cpu, struct x86_tlb_set *set, uint64_t page,
+			    uint8_t need, bool *code)
 {
 	unsigned int m, i;
 
@@ -161,10 +167,10 @@ static void drop_page_small(struct x86_tlb_set *set, uint64_t page, uint8_t need
 		unsigned int at = m * TLB_SLOTS + x86_tlb_index(page);
 
 		if (entry_page(&set->e[0][0] + at) == page && ((&set->meta[0][0])[at] & need) == need)
-			slot_drop(set, at, exec);
-		for (i = X86_TLB_SIZE; i < TLB_SLOTS; i++)
+			slot_drop(cpu, set, at, code);
+		for (i = X86_TLB_SIZE; set->victims[m] && i < TLB_SLOTS; i++)
 			if (entry_page(&set->e[m][i]) == page && (set->meta[m][i] & need) == need)
-				slot_drop(set, m * TLB_SLOTS + i, exec);
+				slot_drop(cpu, set, m * TLB_SLOTS + i, code);
 	}
 }
 
@@ -174,7 +180,8 @@ static unsigned int large_shift(uint8_t meta)
 }
 
 /* The page may be a fragment of a large one: all its fragments go. */
-static void drop_page_large(struct x86_tlb_set *set, uint64_t page, uint8_t need, bool *exec)
+static void drop_page_large(struct x86_cpu *cpu, struct x86_tlb_set *set, uint64_t page,
+			    uint8_t need, bool *code)
 {
 	uint32_t i;
 
@@ -185,7 +192,7 @@ static void drop_page_large(struct x86_tlb_set *set, uint64_t page, uint8_t need
 
 		if ((meta & TLB_LARGE) && (meta & need) == need &&
 		    entry_page(&set->e[0][0] + at) >> shift == page >> shift)
-			slot_drop(set, at, exec);
+			slot_drop(cpu, set, at, code);
 	}
 }
 
@@ -198,12 +205,12 @@ static bool maybe_large(const struct x86_tlb_set *set, uint64_t page)
 
 static void set_drop_page(struct x86_cpu *cpu, struct x86_tlb_set *set, uint64_t page, uint8_t need)
 {
-	bool exec = false;
+	bool code = false;
 
-	drop_page_small(set, page, need, &exec);
+	drop_page_small(cpu, set, page, need, &code);
 	if (maybe_large(set, page))
-		drop_page_large(set, page, need, &exec);
-	if (exec)
+		drop_page_large(cpu, set, page, need, &code);
+	if (code)
 		set_renew(cpu, set);
 }
 
@@ -259,7 +266,7 @@ void x86_tlb_protect_code(struct x86_cpu *cpu, const uint8_t *host_page)
 
 /* ---- lookup and insertion ------------------------------------------------------------------ */
 
-static bool permits(const struct x86_tlb_entry *e, uint64_t page, uint32_t access, uint8_t meta)
+static inline bool permits(const struct x86_tlb_entry *e, uint64_t page, uint32_t access, uint8_t meta)
 {
 	if (access & X86_ACC_WRITE)
 		return e->tag_w == page || ((meta & TLB_WCODE) && entry_page(e) == page);
@@ -277,6 +284,8 @@ struct x86_tlb_entry *x86_tlb_find(struct x86_cpu *cpu, unsigned int mode, uint6
 		*meta = set->meta[mode][idx];
 		return e;
 	}
+	if (!set->victims[mode])
+		return NULL;
 	for (i = X86_TLB_SIZE; i < TLB_SLOTS; i++) {
 		struct x86_tlb_entry *v = &set->e[mode][i], tmp;
 		uint8_t m = set->meta[mode][i];
@@ -328,12 +337,13 @@ void x86_tlb_insert(struct x86_cpu *cpu, unsigned int mode, const struct tlb_fil
 	if (old != X86_TLB_NONE && old != fill->linear) {
 		unsigned int v = X86_TLB_SIZE + set->next_victim[mode]++ % X86_TLB_VICTIMS;
 
+		set->victims[mode] = true;
 		log_slot(set, mode, v);
 		set->e[mode][v] = *e;
 		set->meta[mode][v] = set->meta[mode][idx] | TLB_LIVE;
 	}
 	/* A page has one slot: an older, weaker copy among the victims goes. */
-	for (i = X86_TLB_SIZE; i < TLB_SLOTS; i++)
+	for (i = X86_TLB_SIZE; set->victims[mode] && i < TLB_SLOTS; i++)
 		if (entry_page(&set->e[mode][i]) == fill->linear)
 			set->e[mode][i] = tlb_empty;
 	log_slot(set, mode, idx);

@@ -32,6 +32,7 @@ struct x86_tlb_set {
 	uint64_t large_1g;		/* filter over linear >> 30 */
 	uint32_t nlog;
 	uint8_t next_victim[X86_TLB_MODES];
+	bool victims[X86_TLB_MODES];	/* some slot behind the main array may be filled */
 	struct x86_tlb_entry e[X86_TLB_MODES][TLB_SLOTS] __attribute__((aligned(64)));
 	uint8_t meta[X86_TLB_MODES][TLB_SLOTS];
 	uint16_t log[X86_TLB_MODES * TLB_SLOTS];	/* mode * TLB_SLOTS + slot */

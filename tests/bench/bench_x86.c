@@ -66,6 +66,74 @@ static double native(void *buffer, unsigned int i)
 	return (now() - start) / 10;
 }
 
+/* ---- events ----------------------------------------------------------------------------------- */
+
+DECLARE(ev_syscall);
+DECLARE(ev_sysret);
+DECLARE(ev_int);
+DECLARE(ev_iret);
+DECLARE(ev_fault);
+DECLARE(ev_skip);
+DECLARE(ev_invlpg);
+DECLARE(ev_cr3);
+DECLARE(ev_cpuid);
+DECLARE(ev_out);
+DECLARE(ev_smc);
+DECLARE(ev_cold);
+
+static const struct {
+	const char *name;
+	native_fn *fn;
+	const char *end;
+	unsigned int cpl;
+	uint64_t rounds;
+} events[] = {
+#define EVENT(name, text, cpl, rounds) { text, bx_##name, bx_##name##_end, cpl, rounds }
+	EVENT(ev_syscall, "syscall + sysret", 3, 1000000),
+	EVENT(ev_int, "int + iret", 0, 1000000),
+	EVENT(ev_fault, "page fault round trip", 0, 500000),
+	EVENT(ev_invlpg, "invlpg + touch", 0, 500000),
+	EVENT(ev_cr3, "CR3 reload + 16 touches", 0, 100000),
+	EVENT(ev_cpuid, "CPUID", 0, 1000000),
+	EVENT(ev_out, "OUT", 0, 1000000),
+	EVENT(ev_smc, "self-modifying code", 0, 200000),
+	EVENT(ev_cold, "cold block of 5", 0, 100000),
+};
+
+static void put_code(struct env *e, uint64_t at, native_fn *fn, const char *end)
+{
+	env_code(e, at, (const void *)fn, (size_t)(end - (const char *)fn));
+}
+
+static double event(struct env *e, unsigned int i)
+{
+	struct x86_cpu *cpu = e->cpu;
+	double start;
+	unsigned int k;
+
+	env_mode_64(e, events[i].cpl);
+	env_default_idt(e);
+	/* 4 KiB pages below 2 MiB, as kernels have them; 32 MiB and more is not there. */
+	for (k = 0; k < 512; k++)
+		env_put64(e, 0xc000 + k * 8, (uint64_t)k << 12 | 7);
+	env_put64(e, ENV_PT + 0x2000, 0xc000 | 7);
+	env_put64(e, ENV_PT + 0x2000 + (0x3000000 >> 21) * 8, 0);
+	put_code(e, ENV_CODE, events[i].fn, events[i].end);
+	put_code(e, ENV_CODE + 0x1000, bx_ev_sysret, bx_ev_sysret_end);
+	put_code(e, ENV_CODE + 0x2000, bx_ev_iret, bx_ev_iret_end);
+	put_code(e, ENV_CODE + 0x3000, bx_ev_skip, bx_ev_skip_end);
+	cpu->star = (uint64_t)SEL_CODE64 << 32 | (uint64_t)(SEL_UDATA - 8) << 48;
+	cpu->lstar = ENV_CODE + 0x1000;
+	env_gate(e, 0x80, ENV_CODE + 0x2000, 14, 3);
+	env_gate(e, X86_PF, ENV_CODE + 0x3000, 14, 3);
+	cpu->gpr[X86_RDI] = BUFFER;
+	cpu->gpr[X86_RBX] = events[i].rounds;
+	start = now();
+	while (x86_run(cpu, 1000000) == X86_RUN_BUDGET)
+		;
+	return (now() - start) / (double)events[i].rounds;
+}
+
 int main(void)
 {
 	struct env *e = env_create();
@@ -79,6 +147,9 @@ int main(void)
 
 		printf("%-10s %14.1f %14.1f %8.1f\n", table[i].name, insns / g / 1e6, insns / n / 1e6, g / n);
 	}
+	printf("%-26s %10s\n", "event", "ns");
+	for (i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		printf("%-26s %10.1f\n", events[i].name, event(e, i) * 1e9);
 	free(buffer);
 	env_destroy(e);
 	return 0;

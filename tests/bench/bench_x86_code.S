@@ -106,4 +106,96 @@ FUNC movsb		/* 4 KiB a round, counted as 6 instructions */
 	jnz	1b
 	ret
 ENDF movsb
+/* Events: loops of `rbx` rounds that end with OUT; rdi is the buffer. */
+#define LEAVE	out %al, $0xf4
+
+FUNC ev_syscall		/* at level 3 */
+1:	syscall
+	dec	%rbx
+	jnz	1b
+	ud2
+ENDF ev_syscall
+FUNC ev_sysret
+	sysretq
+ENDF ev_sysret
+FUNC ev_int
+1:	int	$0x80
+	dec	%rbx
+	jnz	1b
+	LEAVE
+ENDF ev_int
+FUNC ev_iret
+	iretq
+ENDF ev_iret
+FUNC ev_fault		/* a read of a page that is not there; the handler steps over it */
+1:	mov	0x3000000, %al
+	dec	%rbx
+	jnz	1b
+	LEAVE
+ENDF ev_fault
+FUNC ev_skip
+	addq	$7, 8(%rsp)
+	add	$8, %rsp
+	iretq
+ENDF ev_skip
+FUNC ev_invlpg
+1:	invlpg	(%rdi)
+	mov	(%rdi), %rax
+	dec	%rbx
+	jnz	1b
+	LEAVE
+ENDF ev_invlpg
+FUNC ev_cr3
+	mov	%cr3, %rcx
+1:	mov	%rcx, %cr3
+	xor	%edx, %edx
+2:	mov	(%rdi,%rdx), %rax
+	add	$0x1000, %edx
+	cmp	$0x10000, %edx
+	jb	2b
+	dec	%rbx
+	jnz	1b
+	LEAVE
+ENDF ev_cr3
+FUNC ev_cpuid
+	mov	%rbx, %rsi
+1:	xor	%eax, %eax
+	cpuid
+	dec	%rsi
+	jnz	1b
+	LEAVE
+ENDF ev_cpuid
+FUNC ev_out
+1:	out	%al, $0x80
+	dec	%rbx
+	jnz	1b
+	LEAVE
+ENDF ev_out
+FUNC ev_smc		/* each round rewrites an instruction that it then executes */
+	lea	2f(%rip), %rcx
+1:	mov	%bl, 2(%rcx)
+	jmp	2f
+2:	add	$0, %dl
+	dec	%rbx
+	jnz	1b
+	LEAVE
+ENDF ev_smc
+FUNC ev_cold		/* copies a block of 5 instructions to a fresh place and calls it */
+	mov	%rdi, %r9
+1:	lea	2f(%rip), %rsi
+	mov	%r9, %rdi
+	movsq
+	movsq
+	call	*%r9
+	add	$16, %r9
+	dec	%rbx
+	jnz	1b
+	LEAVE
+2:	add	$1, %eax
+	add	$2, %edx
+	add	$3, %r8d
+	inc	%ecx
+	ret
+	.skip	16
+ENDF ev_cold
 	.section .note.GNU-stack, "", @progbits
