@@ -53,7 +53,8 @@ static double report(const char *what, uint64_t *ns, size_t n, double seconds)
 
 	qsort(ns, n, sizeof(*ns), by_value);
 	median = at(ns, n, 0.5);
-	printf("%-34s median %8.1f us   p99 %8.1f us", what, median, at(ns, n, 0.99));
+	printf("%-34s min %8.1f   median %8.1f   p99 %8.1f us", what, at(ns, n, 0), median,
+	       at(ns, n, 0.99));
 	if (seconds > 0)
 		printf("   %9.0f calls/s", n / seconds);
 	putchar('\n');
