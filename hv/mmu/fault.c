@@ -164,7 +164,7 @@ static int fault_mmio(struct hv_vcpu *vcpu, struct mmu_fault *fault)
 	struct hv_mmu_vm *mmu = vcpu->vm->mmu;
 
 	fault->mmio = true;
-	atomic_fetch_add_explicit(&vcpu->stats.mmio_cache_misses, 1, memory_order_relaxed);
+	mmu_vcpu_stat(&vcpu->stats.mmio_cache_misses);
 	mmu_count(&vcpu->mmu->counters, mmio_faults, 1);
 	if (!mmio_may_cache(fault->generation) ||
 	    fault->gfn >= HV_PAGES_PER_LEVEL(mmu->root_level + 1))
@@ -205,15 +205,15 @@ static void fault_count(struct hv_vcpu *vcpu, int result)
 	struct mmu_counters *cnt = &vcpu->mmu->counters;
 
 	mmu_count(cnt, faults, 1);
-	atomic_fetch_add_explicit(&vcpu->stats.pf_taken, 1, memory_order_relaxed);
+	mmu_vcpu_stat(&vcpu->stats.pf_taken);
 	if (result == HV_PF_FIXED) {
-		atomic_fetch_add_explicit(&vcpu->stats.pf_fixed, 1, memory_order_relaxed);
+		mmu_vcpu_stat(&vcpu->stats.pf_fixed);
 	} else if (result == HV_PF_SPURIOUS) {
 		mmu_count(cnt, spurious, 1);
-		atomic_fetch_add_explicit(&vcpu->stats.pf_spurious, 1, memory_order_relaxed);
+		mmu_vcpu_stat(&vcpu->stats.pf_spurious);
 	} else if (result == HV_PF_RETRY) {
 		mmu_count(cnt, retries, 1);
-		atomic_fetch_add_explicit(&vcpu->stats.pf_retry, 1, memory_order_relaxed);
+		mmu_vcpu_stat(&vcpu->stats.pf_retry);
 	}
 }
 

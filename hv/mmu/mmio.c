@@ -38,10 +38,10 @@ bool mmio_lookup(struct hv_vcpu *vcpu, struct mmu_fault *fault)
 	if (!spte_is_mmio(f, spte))
 		return false;
 	if (!mmio_is_current(vcpu, spte)) {
-		atomic_fetch_add_explicit(&vcpu->stats.mmio_cache_stale, 1, memory_order_relaxed);
+		mmu_vcpu_stat(&vcpu->stats.mmio_cache_stale);
 		mmu_count(&vcpu->mmu->counters, mmio_stale, 1);
 		return false;
 	}
-	atomic_fetch_add_explicit(&vcpu->stats.mmio_cache_hits, 1, memory_order_relaxed);
+	mmu_vcpu_stat(&vcpu->stats.mmio_cache_hits);
 	return true;
 }

@@ -122,6 +122,13 @@ static inline void mmu_count_add(struct mmu_counters *c, _Atomic int64_t *field,
 }
 #define mmu_count(c, field, n) mmu_count_add((c), &(c)->field, (n))
 
+/* A statistic of a vCPU that only its own thread writes: no locked instruction. */
+static inline void mmu_vcpu_stat(_Atomic uint64_t *field)
+{
+	atomic_store_explicit(field, atomic_load_explicit(field, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
 /* The zap worker's side: root_zap.c. */
 struct mmu_zap {
 	struct hv_workqueue *wq;      /* [I] one thread */

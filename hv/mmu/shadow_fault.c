@@ -68,7 +68,7 @@ bool shadow_mmio_lookup(struct hv_vcpu *vcpu, struct mmu_fault *fault)
 	if (!spte_is_mmio(f, spte))
 		return false;
 	if (!mmio_is_current(vcpu, spte)) {
-		atomic_fetch_add_explicit(&vcpu->stats.mmio_cache_stale, 1, memory_order_relaxed);
+		mmu_vcpu_stat(&vcpu->stats.mmio_cache_stale);
 		mmu_count(&vcpu->mmu->counters, mmio_stale, 1);
 		return false;
 	}
@@ -76,7 +76,7 @@ bool shadow_mmio_lookup(struct hv_vcpu *vcpu, struct mmu_fault *fault)
 	if ((spte_mmio_access(f, spte) & need) != need || fault->exec)
 		return false;
 	fault->gpa = (spte_mmio_gfn(spte) << HV_PAGE_SHIFT) | (fault->addr & ~HV_PAGE_MASK);
-	atomic_fetch_add_explicit(&vcpu->stats.mmio_cache_hits, 1, memory_order_relaxed);
+	mmu_vcpu_stat(&vcpu->stats.mmio_cache_hits);
 	return true;
 }
 
@@ -352,7 +352,7 @@ int shadow_page_fault(struct hv_vcpu *vcpu, struct mmu_fault *fault, struct hv_p
 		return r;
 	if (!fault->slot) {
 		fault->mmio = true;
-		atomic_fetch_add_explicit(&vcpu->stats.mmio_cache_misses, 1, memory_order_relaxed);
+		mmu_vcpu_stat(&vcpu->stats.mmio_cache_misses);
 		mmu_count(&vcpu->mmu->counters, mmio_faults, 1);
 		map_locked(vcpu, fault, paging ? &walk : NULL); /* a cache: it may fail */
 		return HV_PF_EMULATE;
