@@ -47,7 +47,7 @@ GUEST(guest_writer, "1: mov %esi, %edi\n mov %ecx, %ebx\n"
 		    "out %al, $0x42\n jmp 1b");
 /* reads DATA_GPA until it is no longer 1; reports what it saw */
 GUEST(guest_reader, "1: mov 0x10000000, %eax\n cmp $1, %eax\n je 1b\n out %eax, $0x43\n jmp 1b");
-GUEST(guest_spin, "1: inc %eax\n jmp 1b");
+GUEST(guest_spin, "1: inc %eax\n mov %eax, 0x3000\n jmp 1b");
 GUEST(guest_irq, "lidt 0x5000\n sti\n 1: inc %ebx\n cmp $0, %ebp\n je 1b\n cli\n out %al, $0x44\n"
 		 "hlt\n hlt\n out %al, $0x45\n hlt");
 GUEST(isr, "mov $0x77, %ebp\n iret");
@@ -354,7 +354,8 @@ static void *kicker(void *arg)
 {
 	struct fixture *f = arg;
 
-	usleep(20000);
+	while (!__atomic_load_n((uint32_t *)(f->ram + 0x3000), __ATOMIC_RELAXED))
+		usleep(1000);
 	hv_vcpu_kick(f->vcpu);
 	return NULL;
 }
@@ -426,7 +427,7 @@ struct runner {
 	struct fixture *f;
 	_Atomic unsigned int mmio, reported;
 	_Atomic bool stop, failed;
-	uint32_t seen;
+	_Atomic uint32_t seen;
 };
 
 static void *run_reader(void *arg)
@@ -449,7 +450,10 @@ static void *run_reader(void *arg)
 			memcpy(r->f->run->mmio.data, &one, 4);
 			atomic_fetch_add(&r->mmio, 1);
 		} else if (r->f->run->exit_reason == HV_EXIT_IO) {
-			memcpy(&r->seen, r->f->run->io.data, 4);
+			uint32_t value;
+
+			memcpy(&value, r->f->run->io.data, 4);
+			atomic_store(&r->seen, value);
 			atomic_fetch_add(&r->reported, 1);
 		} else {
 			atomic_store(&r->failed, true);
@@ -499,7 +503,7 @@ static void move_and_delete_in_use(void **state)
 		before = atomic_load(&r.reported);
 		__atomic_store_n((uint32_t *)f.data, 7, __ATOMIC_RELAXED);
 		wait_above(&r.reported, before, &r);
-		assert_int_equal(r.seen, 7);
+		assert_int_equal(atomic_load(&r.seen), 7);
 		__atomic_store_n((uint32_t *)f.data, 1, __ATOMIC_RELAXED);
 	}
 	region.memory_size = 0;
