@@ -32,13 +32,15 @@
 #include "hv/vm/notifier.h"
 #include "tests/lib/vm_fake.h"
 
-#define GFNS	512
-#define FIXED	192 /* pages of slot 1, at gfn 0 */
-#define MOVING	64  /* pages of slot 2, which comes and goes */
+#define GFNS	2560
+#define FIXED	2048 /* pages of slot 1, at gfn 0: many, so that each is written seldom */
+#define HOT	32   /* of them, written and taken away more often */
+#define MOVING	64   /* pages of slot 2, which comes and goes */
 #define HPAGES	(FIXED + MOVING)
 #define HVA0	0x7f0000000000ULL
 #define VCPUS	2
 #define READERS 3
+#define ROUND_MS 100 /* then everything stops, and the readers' copies are compared */
 
 /* A translation: 0, or the host page + 1, its life, and whether it may be written. */
 #define SPTE_W		  (1ULL << 63)
@@ -154,6 +156,19 @@ out:
 	hv_rcu_read_unlock();
 }
 
+/* A page of n: hot, of slot 2's part, or any. */
+static uint64_t pick(struct vf_rng *r, uint64_t n)
+{
+	switch (vf_rand(r) % 4) {
+	case 0:
+		return vf_rand(r) % HOT;
+	case 1:
+		return FIXED + vf_rand(r) % (n - FIXED);
+	default:
+		return vf_rand(r) % n;
+	}
+}
+
 /* Some accesses in guest mode, until one faults or somebody kicks. */
 static void enter(struct cpu *c)
 {
@@ -168,7 +183,7 @@ static void enter(struct cpu *c)
 	if (!vcpu_enter_guest_mode(c->vcpu))
 		return;
 	for (i = 0; i < 64 && !faulted && c->vcpu->lp->kicks == kicks; i++) {
-		gfn = vf_rand(&c->rng) % GFNS;
+		gfn = pick(&c->rng, GFNS);
 		write = vf_rand(&c->rng) & 1;
 		faulted = !access_page(c, gfn, write);
 	}
@@ -253,7 +268,7 @@ static void *invalidator(void *arg)
 
 	hv_rcu_register_thread();
 	while (!stop_writers) {
-		uint64_t first = vf_rand(&r) % HPAGES, n = 1 + vf_rand(&r) % 8, i;
+		uint64_t first = pick(&r, HPAGES), n = 1 + vf_rand(&r) % 8, i;
 		struct hv_mem_range range = {
 			.start = HVA0 + (first << 12), .end = HVA0 + ((first + n) << 12), .blockable = true,
 		};
@@ -347,8 +362,10 @@ static void read_log(struct reader *r)
 static void *reader_thread(void *arg)
 {
 	hv_rcu_register_thread();
-	while (!stop_all)
+	while (!stop_all) {
 		read_log(arg);
+		nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
+	}
 	hv_rcu_unregister_thread();
 	return NULL;
 }
@@ -364,14 +381,45 @@ static unsigned int missing(const struct reader *r)
 
 /* ---- main ---------------------------------------------------------------------------------------------- */
 
+static struct reader reader[READERS + 1];
+static struct cpu cpu[VCPUS];
+
+/* Number of pages that a reader's copy has not in their last contents. */
+static unsigned int run_round(void)
+{
+	pthread_t writer[VCPUS + 4], rt[READERS + 1];
+	unsigned int i, n = 0, lost = 0;
+
+	stop_writers = false;
+	stop_all = false;
+	for (i = 0; i < VCPUS; i++)
+		HV_BUG_ON(pthread_create(&writer[n++], NULL, vcpu_thread, &cpu[i]));
+	HV_BUG_ON(pthread_create(&writer[n++], NULL, updater, NULL));
+	HV_BUG_ON(pthread_create(&writer[n++], NULL, invalidator, (void *)1));
+	HV_BUG_ON(pthread_create(&writer[n++], NULL, invalidator, (void *)2));
+	HV_BUG_ON(pthread_create(&writer[n++], NULL, hotplug, NULL));
+	for (i = 0; i <= READERS; i++)
+		HV_BUG_ON(pthread_create(&rt[i], NULL, reader_thread, &reader[i]));
+	nanosleep(&(struct timespec){ .tv_nsec = ROUND_MS * 1000000L }, NULL);
+	stop_writers = true;
+	for (i = 0; i < n; i++)
+		pthread_join(writer[i], NULL);
+	stop_all = true;
+	for (i = 0; i <= READERS; i++) {
+		pthread_join(rt[i], NULL);
+		read_log(&reader[i]);
+		lost += missing(&reader[i]);
+	}
+	HV_BUG_ON(vm->invalidate_in_progress || vm->mn_active_invalidate_count);
+	set_slot_2(0, 0, 0);
+	return lost;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long ms = argc > 1 ? strtoul(argv[1], NULL, 0) : 3000;
-	struct timespec ts = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
-	static struct reader reader[READERS + 1];
-	static struct cpu cpu[VCPUS];
-	pthread_t writer[VCPUS + 4], rt[READERS + 1];
-	unsigned int i, n = 0, lost = 0;
+	uint64_t end = hv_clock_ns() + ms * HV_NSEC_PER_MSEC;
+	unsigned int i, rounds = 0, lost = 0;
 
 	printf("1..1\n");
 	vf_start();
@@ -387,25 +435,11 @@ int main(int argc, char **argv)
 	for (i = 0; i < VCPUS; i++) {
 		cpu[i].rng.s = i + 1;
 		HV_BUG_ON(vm_add_vcpu(vm, i, &cpu[i].vcpu));
-		HV_BUG_ON(pthread_create(&writer[n++], NULL, vcpu_thread, &cpu[i]));
 	}
-	HV_BUG_ON(pthread_create(&writer[n++], NULL, updater, NULL));
-	HV_BUG_ON(pthread_create(&writer[n++], NULL, invalidator, (void *)1));
-	HV_BUG_ON(pthread_create(&writer[n++], NULL, invalidator, (void *)2));
-	HV_BUG_ON(pthread_create(&writer[n++], NULL, hotplug, NULL));
-	for (i = 0; i <= READERS; i++)
-		HV_BUG_ON(pthread_create(&rt[i], NULL, reader_thread, &reader[i]));
-	nanosleep(&ts, NULL);
-	stop_writers = true;
-	for (i = 0; i < n; i++)
-		pthread_join(writer[i], NULL);
-	stop_all = true;
-	for (i = 0; i <= READERS; i++) {
-		pthread_join(rt[i], NULL);
-		read_log(&reader[i]);
-		lost += missing(&reader[i]);
-	}
-	HV_BUG_ON(vm->invalidate_in_progress || vm->mn_active_invalidate_count);
+	do {
+		lost += run_round();
+		rounds++;
+	} while (!lost && hv_clock_ns() < end);
 	for (i = 0; i < READERS; i++)
 		HV_BUG_ON(dirty_cursor_stop(vm));
 	HV_BUG_ON(hardware_usage_count() != 1);
@@ -418,7 +452,7 @@ int main(int argc, char **argv)
 	printf("# %llu slot updates, %llu invalidations, %llu log reads\n",
 	       (unsigned long long)updates, (unsigned long long)invalidations,
 	       (unsigned long long)reads);
-	printf("%sok 1 - stress_vm, %lu ms: %u pages missing from a reader's copy\n",
-	       lost ? "not " : "", ms, lost);
+	printf("%sok 1 - stress_vm, %u rounds: %u pages missing from a reader's copy\n",
+	       lost ? "not " : "", rounds, lost);
 	return lost ? 1 : 0;
 }

@@ -86,6 +86,26 @@ static void test_get_clears_and_arms(void **state)
 	assert_int_equal(pages_in(map), 0);
 }
 
+static void test_flushes(void **state)
+{
+	struct hv_vcpu *vcpu;
+
+	assert_int_equal(vm_add_vcpu(vm, 0, &vcpu), 0);
+	assert_int_equal(dirty_bitmap_get(vm, 1, map), 0);
+	assert_false(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+	mark(5);
+	assert_int_equal(dirty_bitmap_get(vm, 1, map), 0);
+	assert_true(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+	assert_int_equal(dirty_bitmap_set_mode(vm, HV_DIRTY_MANUAL_PROTECT), 0);
+	mark(70);
+	assert_int_equal(dirty_bitmap_get(vm, 1, map), 0);
+	assert_false(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+	assert_int_equal(dirty_bitmap_clear(vm, 1, 0, PAGES, map), 0);
+	assert_true(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+	assert_int_equal(dirty_bitmap_clear(vm, 1, 0, PAGES, map), 0);
+	assert_false(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+}
+
 static void test_refused(void **state)
 {
 	assert_int_equal(dirty_bitmap_get(vm, 2, map), -ENOENT);
@@ -238,7 +258,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_get_clears_and_arms), T(test_refused),	     T(test_manual),
+		T(test_flushes), T(test_get_clears_and_arms), T(test_refused),	     T(test_manual),
 		T(test_initially_all_set),   T(test_move_keeps_log), T(test_marks_under_gets),
 	};
 

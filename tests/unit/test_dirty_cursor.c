@@ -294,6 +294,28 @@ static void test_clear_arms(void **state)
 	assert_int_equal(dirty_cursor_stop(vm), 0);
 }
 
+/* What was armed is out of the TLBs before the call returns; nothing armed, nothing flushed. */
+static void test_flushes(void **state)
+{
+	struct hv_vcpu *vcpu;
+	uint64_t c;
+
+	assert_int_equal(vm_add_vcpu(vm, 0, &vcpu), 0);
+	assert_int_equal(dirty_cursor_start(vm, &c), 0);
+	read_pages(c, &c);
+	assert_false(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+	mark(10);
+	mark(11);
+	read_pages(c, &c);
+	assert_true(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+	mark(10);
+	assert_int_equal(dirty_cursor_clear(vm, GPA0, 16), 0);
+	assert_true(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+	read_pages(c, &c);
+	assert_false(vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH));
+	assert_int_equal(dirty_cursor_stop(vm), 0);
+}
+
 #ifdef HV_DEBUG
 static void test_injected(void **state)
 {
@@ -461,6 +483,7 @@ int main(void)
 		T(test_one_reader),	   T(test_three_readers), T(test_resume),
 		T(test_cursor_errors),	   T(test_start_is_counted), T(test_slots_change),
 		T(test_beside_bitmap),	   T(test_clear_arms),	  T(test_rate),
+		T(test_flushes),
 #ifdef HV_DEBUG
 		T(test_injected),
 #endif
