@@ -73,12 +73,13 @@ is "delete twice" "$(err memslot.delete '{"domain":"a","id":100}')" memslot.not_
 is "mmu.invalidate" "$(res mmu.invalidate '{"domain":"a"}' '.roots>=1')" true
 is "the guest still answers" "$(typed a z | tail -c 1)" z
 is "dirty rate" "$(res dirtyrate.calc '{"domain":"a","time_ms":50}' '.vcpus|length')" 1
-j=$(res dirtyrate.calc '{"domain":"a","time_ms":300,"detach":true}' .job)
-is "a job that runs" "$(res job.info "{\"id\":$j}" .status)" '"running"'
-is "two at a time" "$(err dirtyrate.calc '{"domain":"a"}')" job.conflict
+j=$(res dirtyrate.calc '{"domain":"a","time_ms":50,"detach":true}' .job)
 is "job.wait" "$(res job.wait "{\"id\":$j}" .status)" '"completed"'
 is "a finished job is readable" "$(res job.list '{}' ".jobs|map(select(.id==$j))[0].status")" '"completed"'
-j=$(res dirtyrate.calc '{"domain":"a","time_ms":2000,"detach":true}' .job)
+j=$(res dirtyrate.calc '{"domain":"a","time_ms":60000,"detach":true}' .job)
+is "a job that runs" "$(res job.info "{\"id\":$j}" .status)" '"running"'
+is "two at a time" "$(err dirtyrate.calc '{"domain":"a"}')" job.conflict
+is "job.wait that times out" "$(err job.wait "{\"id\":$j,\"timeout_ms\":20}")" timeout
 is "job.abort" "$(err job.abort "{\"id\":$j}")" ok
 is "aborted" "$(res job.info "{\"id\":$j}" .status)" '"aborted"'
 is "abort twice" "$(err job.abort "{\"id\":$j}")" job.conflict
