@@ -27,6 +27,9 @@
  *	crashed   the worker died, or the machine is kept for inspection (on_crash
  *		  "preserve"): has a worker or not.
  *
+ * A domain that a new hvd adopts goes from shutoff, where it begins, to whatever
+ * its worker says it is.
+ *
  * domain.shutdown only asks the guest: the state changes when the guest follows.
  */
 #include "daemon/domain_state.h"
