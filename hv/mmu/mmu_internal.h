@@ -271,8 +271,12 @@ struct mmu_page *mmu_root_next(struct mmu_ctx *ctx, struct mmu_page *prev, int a
 /* ---- root_zap.c ------------------------------------------------------------------------ */
 int mmu_zap_init(struct hv_mmu_vm *mmu);
 void mmu_zap_destroy(struct hv_mmu_vm *mmu);
-/* Queue an invalid root; the caller's reference passes to the queue. mmu_lock held. */
+/*
+ * Queue an invalid root; the caller's reference passes to the queue. mmu_lock held. The
+ * worker does not know of it until mmu_zap_kick(), which any lock permits.
+ */
 void mmu_zap_queue_root(struct hv_mmu_vm *mmu, struct mmu_page *root);
+void mmu_zap_kick(struct hv_mmu_vm *mmu);
 /* Tables that no processor can reach any more: freed after a grace period. Any lock. */
 void mmu_zap_queue_reclaim(struct hv_mmu_vm *mmu, struct mmu_page *chain);
 /* Wait for all that was queued before. slots_lock may be held, mmu_lock and RCU not. */

@@ -44,7 +44,11 @@ void mmu_zap_queue_root(struct hv_mmu_vm *mmu, struct mmu_page *root)
 	root->next = zap->roots;
 	zap->roots = root;
 	hv_spin_unlock(&zap->lock);
-	hv_workqueue_queue(zap->wq, &zap->work);
+}
+
+void mmu_zap_kick(struct hv_mmu_vm *mmu)
+{
+	hv_workqueue_queue(mmu->zap.wq, &mmu->zap.work);
 }
 
 void mmu_zap_queue_reclaim(struct hv_mmu_vm *mmu, struct mmu_page *chain)
@@ -251,6 +255,8 @@ void mmu_zap_all_fast(struct hv_vm *vm, struct hv_mmu_invalidate_times *times)
 	vm_make_all_requests(vm, HV_REQ_MMU_RELOAD);
 	hv_write_unlock(&vm->mmu_lock);
 	t1 = hv_clock_ns();
+	/* Not inside mmu_lock, which is the first thing that the worker takes. */
+	mmu_zap_kick(mmu);
 	hv_spin_lock(&mmu->zap.lock);
 	flush0 = mmu->zap.flush_ns;
 	hv_spin_unlock(&mmu->zap.lock);

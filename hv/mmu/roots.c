@@ -79,6 +79,7 @@ void mmu_root_put(struct mmu_ctx *ctx, struct mmu_page *root)
 		__atomic_store_n(&root->role.word, role.word, __ATOMIC_RELEASE);
 		hv_refcount_set(&root->refs, 1);
 		mmu_zap_queue_root(ctx->mmu, root);
+		mmu_zap_kick(ctx->mmu);
 		break;
 	}
 	case MMU_ZAP_DONE:
