@@ -138,10 +138,10 @@ static void call_legacy(struct x86_cpu *cpu, const struct x86_insn *insn, uint64
 {
 	struct x86_stack st;
 
-	target = target_legacy(cpu, insn, target);
 	x86_begin(cpu, insn);
 	x86_stack_current(cpu, &st);
 	x86_stack_push(cpu, &st, insn->opsize, cpu->rip + insn->off + insn->len);
+	target = target_legacy(cpu, insn, target);
 	x86_stack_commit(cpu, &st);
 	cpu->rip = target;
 }
@@ -305,12 +305,15 @@ void x86_op_bound(struct x86_cpu *cpu, const struct x86_insn *insn)
 	int64_t low, high, v;
 
 	x86_begin(cpu, insn);
-	lin = x86_ea(cpu, insn, size * 2, X86_ACC_READ);
+	lin = x86_ea(cpu, insn, size, X86_ACC_READ);
 	low = (int64_t)x86_sext(x86_read(cpu, insn, lin, size, insn->seg), size);
 	v = (int64_t)x86_sext(X86_R64(insn->dst), size);
 	if (v < low)
 		x86_exc(cpu, X86_BR, 0);
-	high = (int64_t)x86_sext(x86_read(cpu, insn, lin + size, size, insn->seg), size);
+	lin = x86_seg_linear(cpu, insn, insn->seg,
+			     (x86_ea_offset(cpu, insn) + size) & x86_mask(insn->adsize), size,
+			     X86_ACC_READ);
+	high = (int64_t)x86_sext(x86_read(cpu, insn, lin, size, insn->seg), size);
 	if (v > high)
 		x86_exc(cpu, X86_BR, 0);
 	X86_NEXT();

@@ -60,6 +60,11 @@ uint64_t x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *st, unsigned int s
 	return v;
 }
 
+void x86_stack_probe(struct x86_cpu *cpu, const struct x86_stack *st)
+{
+	x86_probe_write(cpu, stack_linear(cpu, st, st->sp & st->mask, 1), 1, st->mode);
+}
+
 void x86_stack_commit(struct x86_cpu *cpu, const struct x86_stack *st)
 {
 	if (st->mask == UINT32_MAX)

@@ -3,7 +3,7 @@
  * Differential fuzzer: random instructions and states, executed by the host's own processor and
  * by hv/x86, must leave the same registers, flags, memory and faults.
  *
- *	fuzz_x86 [-s SEED] [-n INSNS] [-t SECONDS] [-m 64|32] [-v] [FILE...]
+ *	fuzz_x86 [-s SEED] [-n INSNS] [-t SECONDS] [-m 64|32|16] [FILE...]
  *
  * The native side runs in a forked child at the same linear addresses as the guest: a signal
  * handler returns into the instruction with TF set and is entered again by the trap after it or
@@ -23,7 +23,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <asm/ldt.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -39,6 +41,8 @@
 #define GPA_CODE	0x10000u
 #define GPA_DATA	0x20000u
 #define GPA_PT		0x1000u
+#define LDT_CODE	0x07
+#define LDT_DATA	0x0f
 
 struct regs {
 	uint64_t gpr[16];	/* x86 order */
@@ -57,7 +61,7 @@ struct fuzz {
 	uint8_t *ram;
 	uint8_t *pristine;	/* DATA_SIZE */
 	uint64_t rng;
-	bool code32, verbose;
+	unsigned int bits;	/* 64; 32 and 16: compatibility mode */
 	uint64_t limit, done, skipped, faults;
 	double deadline;
 	/* the case in progress */
@@ -228,6 +232,19 @@ static void guest_segment(unsigned int seg, uint16_t selector, uint64_t descript
 	x86_seg_from_descriptor(&fz.cpu->seg[seg], selector, descriptor);
 }
 
+/* 16-bit segments of the native side's local descriptor table: base, limit in bytes, no B bit. */
+static void guest_segments_16(void)
+{
+	static const uint8_t data[] = { X86_ES, X86_SS, X86_DS };
+	struct x86_seg *s = &fz.cpu->seg[X86_CS];
+	unsigned int i;
+
+	*s = (struct x86_seg){ .selector = LDT_CODE, .base = CODE, .limit = 0x1fff, .ar = 0xfb };
+	for (i = 0; i < 3; i++)
+		fz.cpu->seg[data[i]] = (struct x86_seg){ .selector = LDT_DATA, .base = DATA,
+							 .limit = DATA_SIZE - 1, .ar = 0xf3 };
+}
+
 static void guest_init(void)
 {
 	struct x86_config config = { .code_bytes = 4ul << 20 };
@@ -251,12 +268,14 @@ static void guest_init(void)
 	cpu->gdtr.limit = 0;
 	for (i = 0; i < 6; i++)
 		guest_segment(i, 0x2b, 0x00cff3000000ffffull);
-	if (!fz.code32) /* as Linux has them for 64-bit programs */
+	if (fz.bits == 64) /* as Linux has them for 64-bit programs */
 		for (i = 0; i < 6; i++)
 			if (i != X86_SS && i != X86_CS)
 				cpu->seg[i].selector = 0;
-	guest_segment(X86_CS, fz.code32 ? 0x23 : 0x33,
-		      fz.code32 ? 0x00cffb000000ffffull : 0x00affb000000ffffull);
+	guest_segment(X86_CS, fz.bits == 64 ? 0x33 : 0x23,
+		      fz.bits == 64 ? 0x00affb000000ffffull : 0x00cffb000000ffffull);
+	if (fz.bits == 16)
+		guest_segments_16();
 	cpu->seg[X86_TR].limit = 0; /* no I/O bitmap */
 	cpu->cpl = 3;
 	for (i = 0; i < 32; i++)
@@ -452,7 +471,7 @@ static void random_bytes(void)
 		fz.bytes[n++] = 0xf0;
 	if (!pick(32))
 		fz.bytes[n++] = (uint8_t[]){ 0x26, 0x2e, 0x36, 0x3e }[pick(4)];
-	if (!fz.code32 && pick(5) < 3)
+	if (fz.bits == 64 && pick(5) < 3)
 		fz.bytes[n++] = (uint8_t)(0x40 | pick(16));
 	switch (pick(16)) {
 	case 0 ... 8:
@@ -493,9 +512,9 @@ static void aim(void)
 	memcpy(cpu->gpr, fz.start.gpr, sizeof(cpu->gpr));
 	cpu->rip = fz.start.rip;
 	x86_memop(cpu, &fz.insn, &m);
-	if (m.base < 16 && m.adsize == (fz.code32 ? 4 : 8)) {
+	if (m.base < 16 && m.adsize * 8u == fz.bits) {
 		fz.start.gpr[m.base] += target - m.linear;
-		if (fz.code32)
+		if (fz.bits < 64)
 			fz.start.gpr[m.base] = (uint32_t)fz.start.gpr[m.base];
 	} else if (fz.insn.flags & X86_I_RIPREL) {
 		rel = (int64_t)(target - fz.start.rip - fz.insn.len);
@@ -532,17 +551,25 @@ static void random_state(void)
 		fz.start.gpr[X86_RCX] = pick(70);
 	if (!pick(8))
 		flags |= X86_FL_DF;
-	if (fz.code32)
+	if (fz.bits == 16) /* offsets, with whatever in the upper halves */
+		for (i = 0; i < 16; i++)
+			if (fz.start.gpr[i] - DATA < DATA_SIZE + 16)
+				fz.start.gpr[i] -= DATA - (pick(8) ? 0 : (rnd() & 0xffff0000));
+	if (fz.bits < 64)
 		for (i = 0; i < 16; i++)
 			fz.start.gpr[i] = i < 8 ? (uint32_t)fz.start.gpr[i] : 0;
 	fz.start.rflags = flags;
 	fz.start.rip = CODE + (pick(8) ? pick(0x1fe0) : 0x1000 - pick(16));
+	if (fz.bits == 16)
+		fz.start.rip -= CODE;
 }
 
 static void place_code(void)
 {
-	memcpy((void *)fz.start.rip, fz.bytes, 15);
-	memcpy(fz.ram + GPA_CODE + (fz.start.rip - CODE), fz.bytes, 15);
+	uint64_t offset = fz.bits == 16 ? fz.start.rip : fz.start.rip - CODE;
+
+	memcpy((void *)(CODE + offset), fz.bytes, 15);
+	memcpy(fz.ram + GPA_CODE + offset, fz.bytes, 15);
 }
 
 static void reset_data(void)
@@ -559,16 +586,21 @@ static void tame_popf(void)
 
 	if (fz.insn.map != X86_MAP_1 || fz.insn.opcode != 0x9d)
 		return;
-	fz.start.gpr[X86_RSP] = DATA + pick(DATA_RW - 8);
-	at = fz.start.gpr[X86_RSP] - DATA;
+	at = pick(DATA_RW - 8);
+	fz.start.gpr[X86_RSP] = fz.bits == 16 ? at : DATA + at;
 	for (i = 1; i < 3; i++)
 		if (at + i < DATA_SIZE)
 			fz.pristine[at + i] &= i == 1 ? 0xbf : 0;
 }
 
+static enum x86_code_mode code_mode(void)
+{
+	return fz.bits == 64 ? X86_CODE_64 : fz.bits == 32 ? X86_CODE_COMPAT32 : X86_CODE_COMPAT16;
+}
+
 static bool next_random(void)
 {
-	enum x86_code_mode mode = fz.code32 ? X86_CODE_COMPAT32 : X86_CODE_64;
+	enum x86_code_mode mode = code_mode();
 	int ret;
 
 	for (;;) {
@@ -591,7 +623,7 @@ static void print_case(FILE *f)
 {
 	unsigned int i;
 
-	fprintf(f, "mode %d\nbytes", fz.code32 ? 32 : 64);
+	fprintf(f, "mode %u\nbytes", fz.bits);
 	for (i = 0; i < 15; i++)
 		fprintf(f, " %02x", fz.bytes[i]);
 	fprintf(f, "\nrip %lx\nrflags %lx\ngpr", fz.start.rip, fz.start.rflags);
@@ -605,12 +637,12 @@ static bool load_case(const char *name)
 {
 	FILE *f = fopen(name, "r");
 	unsigned int i, byte;
-	int mode = 0;
+	unsigned int mode = 0;
 	bool ok;
 
 	if (!f)
 		exit(98);
-	ok = fscanf(f, " mode %d bytes", &mode) == 1;
+	ok = fscanf(f, " mode %u bytes", &mode) == 1;
 	for (i = 0; ok && i < 15; i++) {
 		ok = fscanf(f, "%x", &byte) == 1;
 		fz.bytes[i] = (uint8_t)byte;
@@ -623,9 +655,9 @@ static bool load_case(const char *name)
 		printf("# %s: not a case\n", name);
 		exit(97);
 	}
-	if (mode != (fz.code32 ? 32 : 64))
+	if (mode != fz.bits)
 		return false;
-	return !x86_decode(fz.bytes, 15, fz.code32 ? X86_CODE_COMPAT32 : X86_CODE_64, &fz.insn);
+	return !x86_decode(fz.bytes, 15, code_mode(), &fz.insn);
 }
 
 /* ---- comparing ------------------------------------------------------------------------------------------- */
@@ -634,8 +666,9 @@ static void disassemble(char *buf, size_t n)
 {
 	ZydisDisassembledInstruction d;
 
-	if (ZYAN_SUCCESS(ZydisDisassembleIntel(fz.code32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 :
-							   ZYDIS_MACHINE_MODE_LONG_64,
+	if (ZYAN_SUCCESS(ZydisDisassembleIntel(fz.bits == 64 ? ZYDIS_MACHINE_MODE_LONG_64 :
+					       fz.bits == 32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 :
+							       ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
 					       fz.start.rip, fz.bytes, 15, &d)))
 		snprintf(buf, n, "%s", d.text);
 	else
@@ -656,7 +689,7 @@ static bool compare(const struct outcome *n, const struct outcome *o)
 					     "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
 	/* A signal's return restores neither NT nor ID, so POPF's effect on them stays behind. */
 	uint64_t ignore = X86_FL_RF | X86_FL_TF | X86_FL_NT | X86_FL_ID | undefined_flags();
-	uint64_t width = fz.code32 ? UINT32_MAX : UINT64_MAX;
+	uint64_t width = fz.bits < 64 ? UINT32_MAX : UINT64_MAX;
 	bool bad = false;
 	unsigned int i;
 
@@ -668,7 +701,7 @@ static bool compare(const struct outcome *n, const struct outcome *o)
 		if (n->vector == X86_PF)
 			bad |= differ("cr2", n->cr2, o->cr2);
 	}
-	for (i = 0; i < (fz.code32 ? 8 : 16); i++)
+	for (i = 0; i < (fz.bits < 64 ? 8 : 16); i++)
 		if (!undefined_result())
 			bad |= differ(names[i], n->regs.gpr[i] & width, o->regs.gpr[i] & width);
 	bad |= differ("rip", n->regs.rip, o->regs.rip);
@@ -729,7 +762,8 @@ static void to_context(ucontext_t *uc)
 	g[REG_EFL] = (greg_t)fz.start.rflags;
 	/* CS in the low 16 bits, SS in the high ones. */
 	g[REG_CSGSFS] = (greg_t)(((uint64_t)g[REG_CSGSFS] & 0x0000ffffffff0000ull) |
-				 (fz.code32 ? 0x23 : 0x33) | 0x2bull << 48);
+				 (fz.bits == 64 ? 0x33 : fz.bits == 32 ? 0x23 : LDT_CODE) |
+				 (fz.bits == 16 ? (uint64_t)LDT_DATA : 0x2bull) << 48);
 }
 
 static void from_context(const ucontext_t *uc, struct outcome *out)
@@ -788,6 +822,16 @@ static void handler(int sig, siginfo_t *info, void *context)
 	inside = 0;
 }
 
+static bool local_descriptors(void)
+{
+	struct user_desc code = { .entry_number = LDT_CODE >> 3, .base_addr = CODE, .limit = 0x1fff,
+				  .contents = MODIFY_LDT_CONTENTS_CODE };
+	struct user_desc data = { .entry_number = LDT_DATA >> 3, .base_addr = DATA, .limit = DATA_SIZE - 1 };
+
+	return !syscall(SYS_modify_ldt, 0x11, &code, sizeof(code)) &&
+	       !syscall(SYS_modify_ldt, 0x11, &data, sizeof(data));
+}
+
 static void native_init(void)
 {
 	static const int signals[] = { SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
@@ -805,8 +849,12 @@ static void native_init(void)
 	alt.ss_sp = mmap(NULL, alt.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	sigaltstack(&alt, NULL);
 	/* 64-bit programs have null selectors here, which compatibility mode could not use. */
-	if (fz.code32)
-		__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(0x2b));
+	if (fz.bits == 16 && !local_descriptors()) {
+		printf("# no local descriptor tables here: nothing done\n");
+		exit(0);
+	}
+	if (fz.bits < 64)
+		__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(fz.bits == 32 ? 0x2b : LDT_DATA));
 	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		sigaction(signals[i], &sa, NULL);
 }
@@ -865,11 +913,13 @@ int main(int argc, char **argv)
 	double seconds = 10;
 	int opt, ret;
 
+	fz.bits = 64;
+
 #ifdef HV_SANITIZED
 	printf("1..0 # SKIP sanitized build\n");
 	return 0;
 #endif
-	while ((opt = getopt(argc, argv, "s:n:t:m:v")) != -1) {
+	while ((opt = getopt(argc, argv, "s:n:t:m:")) != -1) {
 		if (opt == 's')
 			seed = strtoull(optarg, NULL, 0);
 		else if (opt == 'n')
@@ -877,14 +927,14 @@ int main(int argc, char **argv)
 		else if (opt == 't')
 			seconds = strtod(optarg, NULL);
 		else if (opt == 'm')
-			fz.code32 = !strcmp(optarg, "32");
-		else if (opt == 'v')
-			fz.verbose = true;
+			fz.bits = (unsigned int)atoi(optarg);
 		else
 			return 2;
 	}
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
+		return 2;
+	if (fz.bits != 64 && fz.bits != 32 && fz.bits != 16)
 		return 2;
 	fz.limit = insns;
 	fz.deadline = now() + seconds;
@@ -892,6 +942,6 @@ int main(int argc, char **argv)
 	fz.single = optind < argc;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	ret = supervise(seed, seconds);
-	printf("%s - fuzz_x86 mode %d seed %lu\n", ret ? "not ok" : "ok", fz.code32 ? 32 : 64, seed);
+	printf("%s - fuzz_x86 mode %u seed %lu\n", ret ? "not ok" : "ok", fz.bits, seed);
 	return ret;
 }
