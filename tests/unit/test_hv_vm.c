@@ -567,8 +567,6 @@ static void host_read_only(void **state)
 	finish(&f);
 }
 
-/* ---- dirty logs ------------------------------------------------------------------------------------ */
-
 static void start_writer(struct fixture *f, uint32_t first_page, uint32_t pages)
 {
 	struct hv_regs r;
@@ -579,6 +577,149 @@ static void start_writer(struct fixture *f, uint32_t first_page, uint32_t pages)
 	r.rcx = pages;
 	assert_int_equal(hv_vcpu_set_regs(f->vcpu, &r), 0);
 }
+
+/* ---- while vCPUs run ------------------------------------------------------------------------------- */
+
+struct spinner {
+	struct hv_vcpu *vcpu;
+	_Atomic bool stop;
+	_Atomic unsigned int exits, failures;
+};
+
+static void *spin(void *arg)
+{
+	struct spinner *s = arg;
+	struct hv_run *run = hv_vcpu_run_page(s->vcpu);
+
+	hv_thread_enter();
+	while (!atomic_load(&s->stop)) {
+		int r = hv_vcpu_run(s->vcpu);
+
+		atomic_fetch_add(&s->exits, 1);
+		if (r != -EINTR && (r || run->exit_reason != HV_EXIT_IO || run->io.port != 0x42)) {
+			atomic_fetch_add(&s->failures, 1);
+			break;
+		}
+	}
+	hv_thread_leave();
+	return NULL;
+}
+
+static void stop_spinner(struct spinner *s, pthread_t t)
+{
+	atomic_store(&s->stop, true);
+	hv_vcpu_kick(s->vcpu);
+	pthread_join(t, NULL);
+	assert_int_equal(atomic_load(&s->failures), 0);
+}
+
+static void wait_for_exits(struct spinner *s, unsigned int more)
+{
+	unsigned int from = atomic_load(&s->exits);
+	int i;
+
+	for (i = 0; i < 20000 && atomic_load(&s->exits) - from < more; i++) {
+		assert_int_equal(atomic_load(&s->failures), 0);
+		usleep(500);
+	}
+	assert_true(atomic_load(&s->exits) - from >= more);
+}
+
+/* Two vCPUs write while another slot comes and goes and every root is invalidated. */
+static void modification_stress(void **state)
+{
+	struct hv_memory_region region = { .slot = 2, .guest_phys_addr = DATA_GPA + DATA_LEN };
+	struct spinner s[2];
+	struct fixture f;
+	struct hv_regs r;
+	pthread_t t[2];
+	int i;
+
+	make(&f, state, 0);
+	put(&f, CODE, guest_writer, guest_writer_end);
+	f.data = add_ram(&f, 1, 0, DATA_GPA, DATA_LEN);
+	memset(s, 0, sizeof(s));
+	s[0].vcpu = f.vcpu;
+	assert_int_equal(hv_vcpu_create(f.vm, 1, &s[1].vcpu), 0);
+	flat32(s[1].vcpu);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(hv_vcpu_get_regs(s[i].vcpu, &r), 0);
+		r.rsi = DATA_GPA + (uint32_t)i * DATA_LEN / 2;
+		r.rcx = DATA_LEN / 2 / 4096;
+		assert_int_equal(hv_vcpu_set_regs(s[i].vcpu, &r), 0);
+		assert_int_equal(pthread_create(&t[i], NULL, spin, &s[i]), 0);
+	}
+	wait_for_exits(&s[1], 1);
+	for (i = 0; i < 30; i++) {
+		region.memory_size = 0x10000;
+		region.userspace_addr = (uintptr_t)f.data;
+		assert_int_equal(hv_vm_set_memory_region(f.vm, &region), 0);
+		region.memory_size = 0;
+		assert_int_equal(hv_vm_set_memory_region(f.vm, &region), 0);
+		if (i % 10 == 0)
+			assert_int_equal(hv_mmu_invalidate_all(f.vm, NULL), 0);
+	}
+	wait_for_exits(&s[0], 2);
+	wait_for_exits(&s[1], 2);
+	for (i = 0; i < 2; i++)
+		stop_spinner(&s[i], t[i]);
+	/* every page of a half was written as often as the first, or once less */
+	for (i = 1; i < (int)(DATA_LEN / 2 / 4096); i++) {
+		uint32_t first = *(uint32_t *)f.data, it = *(uint32_t *)(f.data + 4096 * i);
+
+		assert_true(it == first || it + 1 == first);
+	}
+	finish(&f);
+}
+
+/* The host CPU under a vCPU goes offline, the host sleeps: the guest goes on elsewhere, later. */
+static void host_cpus(void **state)
+{
+	struct hv_vcpu_figures figures;
+	struct hv_host_cpu cpus[64];
+	struct spinner s;
+	struct fixture f;
+	pthread_t t;
+	int i, n, online = 0, moved = 0;
+
+	n = hv_host_cpus(cpus, 64);
+	for (i = 0; i < n && i < 64; i++)
+		online += cpus[i].online;
+	if (online < 2)
+		skip();
+	make(&f, state, 0);
+	put(&f, CODE, guest_writer, guest_writer_end);
+	f.data = add_ram(&f, 1, 0, DATA_GPA, DATA_LEN);
+	memset(&s, 0, sizeof(s));
+	s.vcpu = f.vcpu;
+	start_writer(&f, 0, 512);
+	assert_int_equal(pthread_create(&t, NULL, spin, &s), 0);
+	for (i = 0; i < 6; i++) {
+		int cpu;
+
+		wait_for_exits(&s, 2);
+		assert_int_equal(hv_vcpu_stats(f.vcpu, &figures), 0);
+		cpu = figures.host_cpu;
+		if (cpu < 0)
+			continue;
+		assert_int_equal(hv_host_cpu_offline((unsigned int)cpu), 0);
+		assert_int_equal(hv_vcpu_stats(f.vcpu, &figures), 0);
+		assert_int_not_equal(figures.host_cpu, cpu);
+		moved++;
+		wait_for_exits(&s, 2);
+		assert_int_equal(hv_host_cpu_online((unsigned int)cpu), 0);
+	}
+	assert_int_equal(hv_host_suspend(), 0);
+	assert_int_equal(hv_vcpu_stats(f.vcpu, &figures), 0);
+	assert_int_equal(figures.host_cpu, -1);
+	assert_int_equal(hv_host_resume(), 0);
+	wait_for_exits(&s, 2);
+	stop_spinner(&s, t);
+	print_message("# moved off a CPU %d times\n", moved);
+	finish(&f);
+}
+
+/* ---- dirty logs ------------------------------------------------------------------------------------ */
 
 static void dirty_log(void **state)
 {
@@ -708,7 +849,8 @@ int main(void)
 		ALL(port_io), ALL(port_io_strings), ALL(mmio), ALL(mmio_strings),
 		ALL(user_interrupt), ALL(interrupt_window), ALL(triple_fault), ALL(kicks),
 		ALL(no_slots), ALL(bad_regions), ALL(move_and_delete_in_use), ALL(read_only_slot),
-		ALL(host_read_only), ALL(dirty_log), ALL(dirty_ring), ALL(arguments),
+		ALL(host_read_only), ALL(dirty_log), ALL(dirty_ring), ALL(modification_stress), ALL(host_cpus),
+		ALL(arguments),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
