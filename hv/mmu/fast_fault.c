@@ -19,7 +19,6 @@
 
 #ifdef HV_MUTATION_FAST_FAULT_INDIRECT
 #include "hv/mmu/shadow.h"
-#include "tests/lib/mmu_mutation.h"
 #endif
 
 #define FAST_FAULT_TRIES 4
@@ -45,7 +44,9 @@ static uint64_t fast_fault_new_spte(struct hv_mmu_vm *mmu, const struct mmu_faul
 
 static void fast_fault_log(struct hv_vcpu *vcpu, const struct mmu_fault *fault)
 {
-	struct hv_memslot *slot = hv_vcpu_gfn_to_memslot(vcpu, fault->gfn);
+	unsigned int as_id = vcpu->mmu->as_id;
+	struct hv_memslot *slot = as_id ? memslot_find(hv_vm_memslots(vcpu->vm, (int)as_id), fault->gfn)
+					: hv_vcpu_gfn_to_memslot(vcpu, fault->gfn);
 
 	if (mmu_slot_logged(slot))
 		vm_mark_page_dirty(vcpu->vm, vcpu, slot, fault->gfn);

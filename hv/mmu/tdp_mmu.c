@@ -6,10 +6,6 @@
 
 #include <errno.h>
 
-#ifdef HV_MUTATION_NON_ATOMIC_ZAP
-#include "tests/lib/mmu_mutation.h"
-#endif
-
 /*
  * A D bit that goes away with its entry has to reach the log, where D bits are
  * the log (with PML the processor has logged the page when it set the bit).

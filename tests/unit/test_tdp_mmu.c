@@ -666,6 +666,27 @@ static void address_spaces_have_their_own_roots(void **state)
 	finish(m, r);
 }
 
+/* The fast fault logs in the address space that the vCPU is in. */
+static void fast_fault_in_the_other_address_space(void **state)
+{
+	struct mx *m = mx_new(&configs[0]);
+	struct hv_region *r = mx_region(m, 8 * MB, HV_BACKING_ANON);
+	uint64_t hva = hv_region_hva(r), log[16];
+
+	assert_int_equal(mx_slot(m, 0, 0, 4 * MB, hva, HV_MEM_LOG_DIRTY_PAGES), 0);
+	assert_int_equal(mx_slot(m, 1 << 16, 0, 4 * MB, hva + 4 * MB, HV_MEM_LOG_DIRTY_PAGES), 0);
+	mmu_set_address_space(m->v[0].vcpu, 1);
+	peek(m, 0x3000);
+	poke(m, 0x3000, 2);
+	assert_int_equal(stats(m).fast_faults, 1);
+	assert_int_equal(dirty_bitmap_get(m->vm, 0, log), 0);
+	assert_int_equal(log[0], 0);
+	assert_int_equal(dirty_bitmap_get(m->vm, 1 << 16, log), 0);
+	assert_int_equal(log[0], 1 << 3);
+	assert_int_equal(mx_slot(m, 1 << 16, 0, 0, 0, 0), 0);
+	finish(m, r);
+}
+
 static void settings_need_an_empty_mmu(void **state)
 {
 	struct mx *m = mx_new(&configs[0]);
@@ -810,6 +831,7 @@ int main(void)
 		cmocka_unit_test(invalidation_gives_new_roots),
 		cmocka_unit_test(last_put_goes_through_the_queue),
 		cmocka_unit_test(address_spaces_have_their_own_roots),
+		cmocka_unit_test(fast_fault_in_the_other_address_space),
 		cmocka_unit_test(settings_need_an_empty_mmu),
 		cmocka_unit_test(prefault_maps),
 		cmocka_unit_test(no_memory_is_a_clean_error),
