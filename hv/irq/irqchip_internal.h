@@ -47,6 +47,10 @@ struct lapic_message {
  */
 int lapic_send(struct hv_vm *vm, const struct lapic_message *msg, struct hv_vcpu *source);
 
+/* As hv_irqchip_ops.send_ipi. */
+int lapic_send_bitmap(struct hv_vcpu *source, unsigned __int128 bitmap, uint32_t first,
+		      uint32_t icr);
+
 /* ---- local APIC ------------------------------------------------------------------ */
 struct hv_lapic {
 	struct hv_vcpu *vcpu;	    /* [I] */

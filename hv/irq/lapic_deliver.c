@@ -198,6 +198,34 @@ int irq_send_msi(struct hv_vm *vm, uint64_t address, uint32_t data)
 	return lapic_send(vm, &msg, NULL);
 }
 
+int lapic_send_bitmap(struct hv_vcpu *source, unsigned __int128 bitmap, uint32_t first,
+		      uint32_t icr)
+{
+	struct lapic_message msg = {
+		.vector = icr & 0xff,
+		.mode = (icr >> 8) & 7,
+		.level = icr & (1U << 15),
+		.assert = true,
+		.ext_dest = true,
+	};
+	struct hv_vcpu *vcpu;
+	unsigned int i;
+	int count = 0;
+
+	/* A destination mode or a shorthand makes no sense beside a bitmap. */
+	if ((icr & (1U << 11 | 3U << 18)) || (msg.mode != LAPIC_DM_FIXED && msg.mode != LAPIC_DM_NMI))
+		return -EINVAL;
+	for (i = 0; (vcpu = vm_vcpu(source->vm, i)); i++) {
+		if (vcpu->id < first || vcpu->id - first > 127 ||
+		    !((bitmap >> (vcpu->id - first)) & 1) || !vcpu->apic ||
+		    !lapic_hw_enabled(vcpu->apic))
+			continue;
+		if (lapic_accept(vcpu->apic, &msg) >= 0)
+			count++;
+	}
+	return count;
+}
+
 void irq_send_nmi(struct hv_vcpu *vcpu)
 {
 	/* Counts, since one may be latched behind the one in service. */

@@ -294,6 +294,7 @@ const struct hv_irqchip_ops hv_irqchip_pc = {
 	.rdmsr = lapic_rdmsr,
 	.wrmsr = lapic_wrmsr,
 	.eoi = ops_eoi,
+	.send_ipi = lapic_send_bitmap,
 	.vcpu_reset = ops_vcpu_reset,
 	.vcpu_destroy = irqchip_vcpu_destroy,
 	.vm_destroy = irqchip_destroy,

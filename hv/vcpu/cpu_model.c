@@ -280,8 +280,8 @@ static void build_paravirtual(struct builder *b)
 	e[0] = 0x40000010;
 	memcpy(&e[1], "KVMKVMKVM\0\0\0", 12);
 	e = add_entry(b, 0x40000001, 0, false);
-	/* NOP_IO_DELAY, CLOCKSOURCE2, STEAL_TIME, CLOCKSOURCE_STABLE */
-	e[0] = 1u << 1 | 1u << 3 | 1u << 5 | 1u << 24;
+	/* NOP_IO_DELAY, CLOCKSOURCE2, STEAL_TIME, PV_SEND_IPI, CLOCKSOURCE_STABLE */
+	e[0] = 1u << 1 | 1u << 3 | 1u << 5 | 1u << 11 | 1u << 24;
 	e = add_entry(b, 0x40000010, 0, false);
 	e[0] = b->tsc_khz;
 	e[1] = 1000000; /* local APIC timer, kHz */

@@ -122,9 +122,29 @@ int vcpu_emulate_wrmsr(struct hv_vcpu *vcpu)
 
 #define KVM_ENOSYS 1000
 #define KVM_EPERM  1
+#define KVM_EINVAL 22
 #define KVM_HC_VAPIC_POLL_IRQ 1
+#define KVM_HC_SEND_IPI	      10
 
-/* Linux Documentation/virt/kvm/x86/hypercalls.rst. None of the optional ones is offered. */
+/* rbx, rcx: bitmap, in halves of the mode's width; rdx: APIC id of bit 0; rsi: ICR. */
+static int64_t hypercall_send_ipi(struct hv_vcpu *vcpu, bool wide)
+{
+	const struct hv_gprs *g = vcpu_gprs(vcpu);
+	const struct hv_irqchip_ops *chips = vcpu->vm->irqchip_ops;
+	unsigned __int128 bitmap;
+	int r;
+
+	if (!chips || !chips->send_ipi)
+		return -KVM_ENOSYS;
+	if (wide)
+		bitmap = (unsigned __int128)g->r[X86_RCX] << 64 | g->r[X86_RBX];
+	else
+		bitmap = g->r[X86_RCX] << 32 | (uint32_t)g->r[X86_RBX];
+	r = chips->send_ipi(vcpu, bitmap, (uint32_t)g->r[X86_RDX], (uint32_t)g->r[X86_RSI]);
+	return r < 0 ? -KVM_EINVAL : r;
+}
+
+/* Linux Documentation/virt/kvm/x86/hypercalls.rst. */
 int vcpu_emulate_hypercall(struct hv_vcpu *vcpu)
 {
 	struct hv_gprs *g = vcpu_gprs(vcpu);
@@ -136,6 +156,8 @@ int vcpu_emulate_hypercall(struct hv_vcpu *vcpu)
 		ret = -KVM_EPERM;
 	else if (nr == KVM_HC_VAPIC_POLL_IRQ)
 		ret = 0;
+	else if (nr == KVM_HC_SEND_IPI)
+		ret = hypercall_send_ipi(vcpu, wide);
 	g->r[X86_RAX] = wide ? (uint64_t)ret : (uint32_t)ret;
 	vcpu_skip_instruction(vcpu, 0);
 	return 1;

@@ -61,6 +61,11 @@ struct hv_irqchip_ops {
 	int (*rdmsr)(struct hv_vcpu *vcpu, uint32_t msr, uint64_t *val);  /* APIC base, x2APIC, TSC deadline */
 	int (*wrmsr)(struct hv_vcpu *vcpu, uint32_t msr, uint64_t val);	  /* 1: #GP */
 	void (*eoi)(struct hv_vcpu *vcpu, int vector);			  /* EOI by virtualised APIC */
+	/*
+	 * The paravirtual IPI: to APIC ids first + n for each bit n, with the vector and
+	 * delivery mode of an ICR. The number of CPUs reached, or -EINVAL. May be NULL.
+	 */
+	int (*send_ipi)(struct hv_vcpu *vcpu, unsigned __int128 bitmap, uint32_t first, uint32_t icr);
 	void (*vcpu_reset)(struct hv_vcpu *vcpu, bool init_event);
 	/* Teardown by the last vm_put, after no vCPU can run; may be NULL. */
 	void (*vcpu_destroy)(struct hv_vcpu *vcpu);

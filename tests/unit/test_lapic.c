@@ -379,6 +379,20 @@ static void test_msi(void **state)
 	assert_int_equal(irq_send_msi(pc.vm, 0x1fee02000, 0x45), -EINVAL);
 }
 
+static void test_bitmap_ipi(void **state)
+{
+	const struct hv_irqchip_ops *ops = pc.vm->irqchip_ops;
+
+	assert_int_equal(ops->send_ipi(pc.vcpu[0], 0x5, 1, 0x48), 2); /* ids 1 and 3 */
+	assert_int_equal(pc_take(&pc, 0), -1);
+	assert_int_equal(pc_take(&pc, 1), 0x48);
+	assert_int_equal(pc_take(&pc, 2), -1);
+	assert_int_equal(pc_take(&pc, 3), 0x48);
+	assert_int_equal(ops->send_ipi(pc.vcpu[0], ~(unsigned __int128)0, 0xffffffff, 0x48), 0);
+	assert_int_equal(ops->send_ipi(pc.vcpu[0], 1, 0, 0x500), -EINVAL); /* INIT */
+	assert_int_equal(ops->send_ipi(pc.vcpu[0], 1, 0, 0x848), -EINVAL); /* logical */
+}
+
 static void test_timer_one_shot(void **state)
 {
 	pc_lapic_write(&pc, 0, 0x3e0, 0xb); /* divide by 1: ns */
@@ -483,6 +497,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_x2apic_registers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_x2apic_messages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_msi, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bitmap_ipi, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timer_one_shot, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timer_periodic, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timer_deadline, setup, teardown),
