@@ -10,7 +10,8 @@
 #include "hv/x86/exec.h"
 #include "hv/x86/tlb_internal.h"
 
-#define BLOCK_BUCKETS	(1u << 14)
+#define BLOCK_BITS	17	/* more than blocks fit the arena: chains of one */
+#define BLOCK_BUCKETS	(1u << BLOCK_BITS)
 #define PAGE_BUCKETS	(1u << 12)
 #define FETCHED		64u
 #define ENDS		256u
@@ -167,9 +168,9 @@ static uint64_t block_lines(const struct x86_block *b)
 
 static unsigned int block_hash(const uint8_t *host, uint32_t mode)
 {
-	uintptr_t p = (uintptr_t)host;
+	uint64_t key = (uintptr_t)host ^ (uint64_t)mode << 56;
 
-	return (unsigned int)(p ^ p >> 12 ^ mode * 0x9e5u) & (BLOCK_BUCKETS - 1);
+	return (unsigned int)(key * 0x9e3779b97f4a7c15u >> (64 - BLOCK_BITS));
 }
 
 /* The running block ends after the present instruction. */
@@ -380,11 +381,20 @@ static bool beyond_limit(const struct x86_cpu *cpu, const struct x86_block *b)
 	return cpu->code_size != 8 && cpu->rip + b->nbytes - 1 > cpu->seg[X86_CS].limit;
 }
 
-static struct x86_block *block_lookup(struct x86_cpu *cpu, const uint8_t *host)
+/* The jump cache's block of an older context: likely the same, and in the cache already. */
+static struct x86_block *block_guess(const struct x86_cpu *cpu, uint64_t lin, const uint8_t *host)
 {
-	struct x86_block *b;
+	const struct x86_jump *j = x86_jump_slot(cpu, lin);
+	struct x86_block *b = j->ctx && j->linear == lin ? j->block : NULL;
 
-	for (b = cpu->bcache->buckets[block_hash(host, cpu->mode)]; b; b = b->hash_next)
+	return b && b->epoch && b->host == host && b->mode == cpu->mode ? b : NULL;
+}
+
+static struct x86_block *block_lookup(struct x86_cpu *cpu, uint64_t lin, const uint8_t *host)
+{
+	struct x86_block *b = block_guess(cpu, lin, host);
+
+	for (b = b ? b : cpu->bcache->buckets[block_hash(host, cpu->mode)]; b; b = b->hash_next)
 		if (b->host == host && b->mode == cpu->mode)
 			break;
 	if (!b || b->epoch == cpu->epoch)
@@ -411,7 +421,7 @@ static struct x86_block *find(struct x86_cpu *cpu, uint64_t lin)
 	x86_translate(cpu, lin, 1, X86_ACC_EXEC, cpu->tlb_mode, &x);
 	if (!x.host)
 		return fetched_get(cpu, lin);
-	b = block_lookup(cpu, x.host);
+	b = block_lookup(cpu, lin, x.host);
 	if (!b)
 		b = block_new(cpu, x.host);
 	return b ? b : fetched_get(cpu, lin);

@@ -67,7 +67,7 @@ struct x86_jump {
 	uint64_t ctx;			/* cpu->jump_ctx when entered; 0 never valid */
 	struct x86_block *block;
 };
-#define X86_JUMPS (1u << 12)
+#define X86_JUMPS (1u << 14)
 
 static inline struct x86_jump *x86_jump_slot(const struct x86_cpu *cpu, uint64_t linear)
 {
