@@ -467,6 +467,8 @@ static x86_insn_fn *map1_low(struct dec *d)
 			return NULL;
 		in->dst = dec_gpr(d, in->reg, d->osz);
 		in->src = dec_gpr(d, in->rm, 4);
+		if (d->osz == 2) /* MOVSXD r16, r/m16: reads 16 bits */
+			return d->mem ? x86_movsx_m[1][1] : x86_movsx_r[1][1];
 		return d->mem ? x86_movsx_m[2][dec_szi(d->osz)] : x86_movsx_r[2][dec_szi(d->osz)];
 	case 0x68:
 	case 0x6a:
