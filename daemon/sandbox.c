@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,14 +43,44 @@ static const struct {
 
 /* ---- in hvd ---------------------------------------------------------------- */
 
+#define PATH_DEPTH 128
+
+/*
+ * In the helper: from inside a chroot to the root of the namespace, which is what a worker
+ * gets when it joins, and which can be pivoted where a chroot's root cannot. The root
+ * is set below the current folder, so nothing stops the way up.
+ */
+static int namespace_root(const char *folder)
+{
+	int i;
+
+	if (chdir("/") || chroot(folder))
+		return -errno;
+	for (i = 0; i < PATH_DEPTH; i++)
+		if (chdir(".."))
+			return -errno;
+	return chroot(".") ? -errno : 0;
+}
+
 /* In the helper: a root folder that is empty and read-only. */
 static int empty_root(const char *folder)
 {
 	const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	const char *slash = strrchr(folder, '/');
+	char again[NAME_MAX + 4];
+	int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int ret;
 
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("hvd-empty", folder, "tmpfs", flags, "size=4k,nr_inodes=2,mode=0555") ||
-	    chdir(folder) || syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) ||
+	if (fd < 0 || !slash)
+		return fd < 0 ? -errno : -EINVAL;
+	/* What is mounted on the current folder is seen by looking it up again. */
+	snprintf(again, sizeof(again), "../%s", slash + 1);
+	ret = namespace_root(folder);
+	if (ret)
+		return ret;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || fchdir(fd) ||
+	    mount("hvd-empty", ".", "tmpfs", flags, "size=4k,nr_inodes=2,mode=0555") ||
+	    chdir(again) || syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) ||
 	    mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY | flags, NULL))
 		return -errno;
 	return 0;

@@ -1,7 +1,9 @@
 # A Linux guest from Debian's packages: sourced by quickstart and by tests.
 #
 #   linux_guest_kernel DIR [PACKAGE]   leaves DIR/vmlinuz-PACKAGE and DIR/modules-PACKAGE
-#   linux_guest_initramfs DIR INIT     leaves DIR/initramfs.img around the script INIT
+#   linux_guest_initramfs DIR INIT [OUT [PROGRAM...]]
+#					leaves OUT (DIR/initramfs.img) around the script INIT,
+#					with static programs in /bin
 #
 # PACKAGE is a metapackage (linux-image-cloud-amd64, linux-image-amd64, or
 # linux-image-686 with the foreign architecture enabled). Nothing is installed:
@@ -42,6 +44,7 @@ linux_guest_initramfs() {
 	lg_dir=$1
 	lg_init=$2
 	lg_out=${3:-$lg_dir/initramfs.img}
+	shift $(($# < 3 ? $# : 3))
 	lg_busybox=$(command -v busybox || true)
 	if [ -z "$lg_busybox" ] || ldd "$lg_busybox" >/dev/null 2>&1; then
 		linux_guest_why="a statically linked busybox is needed (Debian package busybox-static)"
@@ -57,6 +60,9 @@ linux_guest_initramfs() {
 	cp "$lg_busybox" "$lg_tree/bin/busybox"
 	for lg_applet in $("$lg_busybox" --list); do
 		[ "$lg_applet" = busybox ] || ln -s busybox "$lg_tree/bin/$lg_applet"
+	done
+	for lg_program in "$@"; do
+		cp "$lg_program" "$lg_tree/bin/"
 	done
 	cat >"$lg_tree/init" <<'INIT'
 #!/bin/sh
