@@ -57,6 +57,7 @@ struct hvd {
 	uint32_t tsc_khz;		/* the host's, for workers */
 	bool root;			/* may change uids */
 	bool stopping;
+	gid_t rw_gid;			/* whose members may use the read-write socket; -1: none */
 	bool activated;			/* sockets came from the service manager: leave them */
 	uint64_t start_us;
 };

@@ -63,15 +63,22 @@ static bool peer_in_group(int fd, gid_t primary, gid_t group)
 static bool admit_rw(void *context, const struct api_session *peer, int fd)
 {
 	const struct hvd *hvd = context;
-	struct group *group;
 
 	if (peer->uid == 0 || peer->uid == geteuid() || hvd->config.mode & 0002)
 		return true;
-	group = hvd->config.group[0] ? getgrnam(hvd->config.group) : NULL;
-	/* One that systemd made has the group that its unit says. */
-	if (!group && hvd->activated)
-		group = getgrnam("hvd");
-	return group && hvd->config.mode & 0020 && peer_in_group(fd, peer->gid, group->gr_gid);
+	return hvd->rw_gid != (gid_t)-1 && hvd->config.mode & 0020 &&
+	       peer_in_group(fd, peer->gid, hvd->rw_gid);
+}
+
+/* Looked up once: asking for a group can take as long as a network does. */
+static void find_group(struct hvd *hvd)
+{
+	struct group *group = NULL;
+
+	/* A socket that systemd made has the group that its unit says. */
+	if (hvd->config.group[0] || hvd->activated)
+		group = getgrnam(hvd->config.group[0] ? hvd->config.group : "hvd");
+	hvd->rw_gid = group ? group->gr_gid : (gid_t)-1;
 }
 
 static int socket_listen(struct hvd *hvd, int kind, int fd)
@@ -168,6 +175,7 @@ int sockets_open(struct hvd *hvd)
 {
 	int kind, ret = sockets_activated(hvd);
 
+	find_group(hvd);
 	if (ret)
 		return ret < 0 ? ret : 0;
 	for (kind = 0; kind < KINDS; kind++) {
