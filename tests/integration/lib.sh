@@ -53,6 +53,17 @@ serves() {
 	[ -S "$sock" ] && [ "$(err daemon.ping)" = ok ]
 }
 
+# Workers end with _exit or a signal: what a sanitizer has to say stands only in the log.
+finish() {
+	if grep -q 'ThreadSanitizer\|AddressSanitizer\|LeakSanitizer\|runtime error:' "$log" 2>/dev/null; then
+		not_ok "no sanitizer complains"
+		grep -A 20 'Sanitizer\|runtime error:' "$log" | head -n 60 | sed 's/^/# /'
+	fi
+	echo "1..$tap_n"
+	[ "$tap_failed" = 0 ]
+	exit
+}
+
 start_hvd() {
 	"$hvd" --runtime-dir "$run" --state-dir "$state" --foreground "$@" >>"$log" 2>&1 &
 	hvd_pid=$!
