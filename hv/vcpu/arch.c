@@ -149,16 +149,6 @@ void vcpu_arch_reset(struct hv_vcpu *vcpu, bool init_event)
 	vcpu_regs_changed(vcpu);
 }
 
-void vcpu_deliver_sipi(struct hv_vcpu *vcpu, uint8_t vector)
-{
-	struct hv_regs_cache *r = vcpu_regs(vcpu);
-
-	r->seg[HV_SEG_CS].selector = (uint16_t)(vector << 8);
-	r->seg[HV_SEG_CS].base = (uint64_t)vector << 12;
-	r->rip = 0;
-	atomic_store(&vcpu->mp_state, HV_MP_RUNNABLE);
-}
-
 /* ---- the register cache ------------------------------------------------------------------------------- */
 
 const struct hv_regs_cache *vcpu_regs_read(struct hv_vcpu *vcpu)

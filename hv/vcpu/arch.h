@@ -108,7 +108,6 @@ struct hv_vcpu_arch {
 	struct hv_regs_cache regs;		/* [v] */
 	bool regs_full;				/* [v] the on-demand part is valid */
 	bool regs_dirty;			/* [v] ... and newer than VMCS or VMCB */
-	bool in_guest;				/* [v] loaded on a CPU and past the first entry */
 	uint8_t exit_insn_len;			/* [v] */
 
 	struct vcpu_exception exception;	/* [v] */
@@ -128,8 +127,7 @@ struct hv_vcpu_arch {
 
 	/* MSRs that neither VMCS, VMCB nor the processor keeps */
 	uint64_t apic_base;			/* [v] without chips */
-	uint64_t misc_enable, tsc_adjust, spec_ctrl, ucode_rev, mcg_status, mcg_ctl, platform_info,
-		feature_control, smbase;
+	uint64_t misc_enable, tsc_adjust, spec_ctrl, ucode_rev, feature_control;
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_var[16];
 	uint64_t kvmclock_msr;			/* [v] gpa | enable */
 	uint32_t kvmclock_version;		/* [v] */

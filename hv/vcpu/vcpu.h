@@ -75,8 +75,6 @@ void vcpu_arch_destroy(struct hv_vcpu *vcpu);
  * for INIT and SIPI when there are chips.
  */
 void vcpu_arch_reset(struct hv_vcpu *vcpu, bool init_event);
-/* Start-up IPI: real mode at vector << 12. The vCPU becomes runnable. */
-void vcpu_deliver_sipi(struct hv_vcpu *vcpu, uint8_t vector);
 
 /* ---- registers ------------------------------------------------------------------------------- */
 struct hv_regs_cache *vcpu_regs(struct hv_vcpu *vcpu);
