@@ -334,6 +334,13 @@ struct hv_machine_config {
 	const char *processor, *vendor, *paging, *cpu_model; /* as hv_vm_config */
 	enum hv_mem_backing memory_backing;
 	int memory_fd; /* -1, or the RAM to adopt (migration, restore) */
+	bool memory_private; /* memory_fd is mapped copy-on-write and never written */
+	/*
+	 * The guest comes from elsewhere (hv_machine_load_state, hv_migrate_accept,
+	 * hv_snapshot_load): memory stays empty, or as memory_fd has it, and nothing is
+	 * booted before a reset.
+	 */
+	bool incoming;
 	struct {
 		enum hv_boot_kind kind;
 		int kernel_fd, initrd_fd; /* -1: none. Borrowed for the call */
@@ -390,6 +397,106 @@ int hv_machine_save_state(struct hv_machine *m, const struct hv_sink *sink, char
  * changed. After any other error the machine has to be reset or destroyed.
  */
 int hv_machine_load_state(struct hv_machine *m, const struct hv_source *source, char *error);
+
+/* ---- migration ----------------------------------------------------------------------------------------------- */
+#define HV_MIGRATE_STREAMS_MAX 16
+#define HV_MIGRATE_ID_SIZE     16
+struct hv_migration;
+
+/* What may change while it runs (hv_migrate_set). The source's affair alone. */
+struct hv_migrate_params {
+	uint64_t max_bandwidth;	     /* bytes/s of all streams together; 0: no limit */
+	uint32_t downtime_limit_ms;  /* 0: 300 */
+	uint32_t zstd_level;	     /* 0: not compressed; 1..19 */
+	bool auto_converge;	     /* slow the vCPUs down when they write faster than pages go */
+	uint32_t throttle_initial, throttle_increment, throttle_max; /* percent; 0: 20, 10, 99 */
+};
+
+struct hv_migrate_config {
+	/*
+	 * A connected stream socket per stream, the first one for both directions; or two
+	 * pipes per stream: then fds are read and out_fds written. Duplicated, and made
+	 * non-blocking; whoever uses pipes ignores SIGPIPE.
+	 */
+	const int *fds, *out_fds; /* out_fds NULL: sockets */
+	unsigned int nr_fds;
+	/*
+	 * Source: digests of all pages are compared while the guest is stopped, which then
+	 * takes time in proportion to its memory. Destinations do what the source says.
+	 */
+	bool verify;
+	uint32_t stall_ms; /* a peer that moves no byte for so long is lost; 0: 30000 */
+	uint8_t id[HV_MIGRATE_ID_SIZE]; /* source: of this migration; a random one */
+	struct hv_migrate_params params;
+	/* Once, when it has ended in whatever way; on the migration's thread. May be NULL. */
+	void (*done)(void *ctx);
+	void *ctx;
+};
+
+enum hv_migrate_status {
+	HV_MIGRATE_SETUP,
+	HV_MIGRATE_ACTIVE,     /* the guest runs (on the source) while its memory goes over */
+	HV_MIGRATE_SWITCHOVER, /* it is stopped */
+	HV_MIGRATE_COMPLETED,  /* the destination runs it (or has it paused, if it was paused) */
+	HV_MIGRATE_FAILED,     /* source: the guest is here, as before; destination: destroy the machine */
+	HV_MIGRATE_CANCELLED,  /* the same, because somebody wanted it so */
+	/*
+	 * The connection was lost in the two messages that matter. Both sides keep the guest
+	 * paused and whole. hv_migrate_resolve() over a new connection settles it, and
+	 * hv_migrate_gone() when the other side is known to be dead.
+	 */
+	HV_MIGRATE_UNCONFIRMED, /* source: has committed and does not know whether it was heard */
+	HV_MIGRATE_IN_DOUBT,	/* destination: is ready and does not know whether to run */
+};
+
+struct hv_migrate_info {
+	enum hv_migrate_status status;
+	bool incoming;
+	bool may_run; /* the guest is this side's to run */
+	uint8_t id[HV_MIGRATE_ID_SIZE]; /* incoming: once it has ended */
+	char error[HV_ERROR_SIZE]; /* of FAILED, CANCELLED, UNCONFIRMED, IN_DOUBT */
+	uint64_t total, remaining, transferred; /* bytes */
+	uint64_t normal, zero;			/* pages */
+	uint64_t page_size;
+	uint64_t dirty_pages_rate;		/* per second */
+	uint64_t iteration;
+	uint64_t setup_us, total_us, expected_downtime_us, downtime_us;
+	double mbps;				/* megabits per second, of the last round */
+	unsigned int throttle_percent;
+};
+
+/*
+ * Source: move the guest of m, which may run or be paused. Returns at once; a thread
+ * does it. -EINVAL with error (HV_ERROR_SIZE, may be NULL), -EBUSY: one is under way.
+ * From the switch-over on hv_machine_start() and _reset() fail with -EBUSY; after
+ * COMPLETED the machine is only good for hv_machine_destroy().
+ */
+int hv_migrate_start(struct hv_machine *m, const struct hv_migrate_config *config,
+		     struct hv_migration **out, char *error);
+/*
+ * Destination: take a guest into m, a machine that was created with `incoming` and the
+ * same configuration (see hv_machine_load_state). Nobody else can start m from now on.
+ */
+int hv_migrate_accept(struct hv_machine *m, const struct hv_migrate_config *config,
+		      struct hv_migration **out, char *error);
+int hv_migrate_set(struct hv_migration *mig, const struct hv_migrate_params *params); /* -EINVAL */
+int hv_migrate_info(struct hv_migration *mig, struct hv_migrate_info *out);
+/* Any time, any thread; ends soon. -EALREADY: it has ended or is past the decision. */
+int hv_migrate_abort(struct hv_migration *mig);
+int hv_migrate_wait(struct hv_migration *mig); /* until it ends; 0 or why it failed */
+/*
+ * After UNCONFIRMED or IN_DOUBT, or on a source after FAILED to have a destination in
+ * doubt discard: over a new connection to the other side, which calls it too. Blocks.
+ * 0: the destination has the guest (source: or has discarded it, if it is the source's).
+ * -ECANCELED, destination: discarded. Otherwise nothing has changed; error says why.
+ */
+int hv_migrate_resolve(struct hv_migration *mig, int fd, char *error);
+/*
+ * After UNCONFIRMED or IN_DOUBT: the caller knows that the other side does not run the
+ * guest and never will. The guest becomes this side's and goes on. -EINVAL: no doubt.
+ */
+int hv_migrate_gone(struct hv_migration *mig);
+void hv_migrate_free(struct hv_migration *mig); /* aborts what still runs. NULL is fine */
 
 #ifdef __cplusplus
 }

@@ -37,5 +37,8 @@ const struct hv_vendor_ops *engine_vendor(const char *name);
 int engine_paging(const char *name, enum hv_paging *out);
 /* hv_vm.c: the region of the VM that holds [hva, hva + len), or NULL. */
 struct hv_region *engine_region(struct hv_vm *vm, uint64_t hva, uint64_t len);
+/* hv_memory.c: other memory under a range of the guest's, which readers of the log hear of. */
+int engine_memory_remap(struct hv_vm *vm, uint64_t gpa, uint64_t len,
+			const struct hv_backing *backing);
 
 #endif

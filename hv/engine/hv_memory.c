@@ -86,9 +86,12 @@ static int slot_piece(struct hv_vm *vm, uint64_t gpa, uint64_t *len, uint64_t *h
 	return r;
 }
 
+typedef int (*piece_fn)(struct hv_region *region, uint64_t offset, uint64_t len,
+			const struct hv_backing *backing);
+
 /* For each piece of guest memory: -EINVAL, -EFAULT, -EOPNOTSUPP (not the engine's memory). */
-static int for_each_piece(struct hv_vm *vm, uint64_t gpa, uint64_t len,
-			  int (*fn)(struct hv_region *region, uint64_t offset, uint64_t len))
+static int for_each_piece(struct hv_vm *vm, uint64_t gpa, uint64_t len, piece_fn fn,
+			  const struct hv_backing *backing)
 {
 	int r;
 
@@ -104,7 +107,7 @@ static int for_each_piece(struct hv_vm *vm, uint64_t gpa, uint64_t len,
 		region = engine_region(vm, hva, piece);
 		if (!region)
 			return -EOPNOTSUPP;
-		r = fn(region, hva - hv_region_hva(region), piece);
+		r = fn(region, hva - hv_region_hva(region), piece, backing);
 		if (r)
 			return r;
 		gpa += piece;
@@ -113,14 +116,49 @@ static int for_each_piece(struct hv_vm *vm, uint64_t gpa, uint64_t len,
 	return 0;
 }
 
+static int discard_piece(struct hv_region *region, uint64_t offset, uint64_t len,
+			 const struct hv_backing *backing)
+{
+	return hv_region_discard(region, offset, len);
+}
+
+static int pageout_piece(struct hv_region *region, uint64_t offset, uint64_t len,
+			 const struct hv_backing *backing)
+{
+	return hv_region_pageout(region, offset, len);
+}
+
+/* Contents that change behind the guest's back are writes too, for those who copy them. */
+static void mark_changed(struct hv_vm *vm, uint64_t gpa, uint64_t len)
+{
+	hv_rcu_read_lock();
+	vm_mark_range_dirty(vm, gpa, len);
+	hv_rcu_read_unlock();
+}
+
 int hv_memory_discard(struct hv_vm *vm, uint64_t gpa, uint64_t len)
 {
-	return for_each_piece(vm, gpa, len, hv_region_discard);
+	int r = for_each_piece(vm, gpa, len, discard_piece, NULL);
+
+	/* After a failure too: part of it may be gone. */
+	if (r != -EINVAL)
+		mark_changed(vm, gpa, len);
+	return r;
+}
+
+int engine_memory_remap(struct hv_vm *vm, uint64_t gpa, uint64_t len,
+			const struct hv_backing *backing)
+{
+	int r = for_each_piece(vm, gpa, len, hv_region_remap, backing);
+
+	if (r != -EINVAL)
+		mark_changed(vm, gpa, len);
+	return r;
 }
 
 int hv_memory_pageout(struct hv_vm *vm, uint64_t gpa, uint64_t len)
 {
-	return for_each_piece(vm, gpa, len, hv_region_pageout);
+	return for_each_piece(vm, gpa, len, pageout_piece, NULL);
 }
 
 /* ---- working set ---------------------------------------------------------------------------------------- */

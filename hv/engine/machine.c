@@ -238,6 +238,7 @@ static void *vcpu_main(void *arg)
 	while (machine_park(mv)) {
 		note_first_instruction(mv);
 		r = hv_vcpu_run(mv->vcpu);
+		machine_throttle_wait(mv);
 		if (r == 0)
 			handle_user_exit(mv);
 		else if (r == -EIO)
@@ -477,6 +478,7 @@ static int copy_config(struct hv_machine *m, const struct hv_machine_config *con
 	m->callbacks = *config->callbacks;
 	m->ctx = config->ctx;
 	m->test_devices = config->test_devices;
+	m->incoming = config->incoming;
 	m->boot_kind = config->boot.kind;
 	m->kernel_fd = dup_fd(config->boot.kernel_fd);
 	if (m->kernel_fd < -1)
@@ -551,6 +553,8 @@ static int build(struct hv_machine *m, struct hv_machine_config *config)
 	if (!err)
 		err = machine_devices_create(m);
 	if (!err)
+		err = machine_throttle_init(m);
+	if (!err)
 		err = machine_power_on(m, config->error);
 	return err ? err : create_threads(m);
 }
@@ -590,6 +594,7 @@ void hv_machine_destroy(struct hv_machine *m)
 		if (m->vcpus[i].has_thread)
 			pthread_join(m->vcpus[i].thread, NULL);
 	}
+	machine_throttle_destroy(m);
 	board_destroy(&m->board);
 	if (m->vm)
 		hv_vm_release(m->vm);

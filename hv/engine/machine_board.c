@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "hv/dev/acpi_tables.h"
+#include "hv/engine/hv_engine.h"
 #include "hv/engine/machine_internal.h"
 #include "hv/vcpu/vcpu.h"
 
@@ -41,7 +42,7 @@ int machine_ram_create(struct hv_machine *m, const struct hv_machine_config *con
 		.backing = config->memory_fd >= 0 ? HV_MEM_FILE : config->memory_backing,
 		.size = config->memory,
 		.fd = config->memory_fd,
-		.shared = config->memory_fd >= 0,
+		.shared = config->memory_fd >= 0 && !config->memory_private,
 	};
 	struct ram_slot slots[3];
 	unsigned int i, n;
@@ -53,6 +54,7 @@ int machine_ram_create(struct hv_machine *m, const struct hv_machine_config *con
 	err = hv_vm_ram_create(m->vm, &ram, &hva);
 	if (err)
 		return err;
+	m->ram_private = config->memory_fd >= 0 && config->memory_private;
 	n = ram_slots(&m->board, slots);
 	for (i = 0; i < n; i++) {
 		struct hv_memory_region region = {
@@ -69,12 +71,29 @@ int machine_ram_create(struct hv_machine *m, const struct hv_machine_config *con
 	return 0;
 }
 
+/* Memory of its own instead of a file's. */
+static int ram_replace(struct hv_machine *m, const struct ram_slot *slots, unsigned int n)
+{
+	static const struct hv_backing anon = { .kind = HV_BACKING_ANON, .fd = -1 };
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < n && !err; i++)
+		err = engine_memory_remap(m->vm, slots[i].gpa, slots[i].size, &anon);
+	if (!err)
+		m->ram_private = false;
+	return err;
+}
+
 static int ram_clear(struct hv_machine *m)
 {
 	struct ram_slot slots[3];
 	unsigned int n = ram_slots(&m->board, slots), i;
 	int err = 0;
 
+	/* Discarding would bring back what the file has. */
+	if (m->ram_private)
+		return ram_replace(m, slots, n);
 	for (i = 0; i < n && !err; i++)
 		err = hv_memory_discard(m->vm, slots[i].gpa, slots[i].size);
 	return err;
@@ -164,7 +183,7 @@ static int load_kernel(struct hv_machine *m, char *error)
 	struct boot_state state;
 	int err;
 
-	/* Without a kernel the machine waits for state that is loaded into it. */
+	/* Without a kernel there is nothing to run. */
 	if (m->kernel_fd < 0)
 		return 0;
 	err = boot_load(&req, &state, error);
@@ -186,11 +205,13 @@ int machine_power_on(struct hv_machine *m, char *error)
 	board_reset(&m->board);
 	for (i = 0; i < m->nr_vcpus; i++)
 		reset_vcpu(&m->vcpus[i]);
-	err = ram_clear(m);
-	if (!err)
+	/* The first time, memory is what the guest has brought; later on it is like any other. */
+	err = m->incoming ? 0 : ram_clear(m);
+	if (!err && !m->incoming)
 		err = put_acpi_tables(m);
-	if (!err)
+	if (!err && !m->incoming)
 		err = load_kernel(m, error);
+	m->incoming = false;
 	/* Last, since setting sregs sets the APIC's base. */
 	if (!err)
 		irqchip_virtual_wire(m->vcpus[0].vcpu);

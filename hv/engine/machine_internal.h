@@ -26,6 +26,7 @@ struct machine_vcpu {
 	pthread_t thread;	/* [I] once has_thread */
 	bool has_thread;	/* [C] */
 	bool parked;		/* [M] not in hv_vcpu_run, and will not enter unless RUNNING */
+	_Atomic uint64_t throttle_ns; /* to sleep before it runs on */
 };
 
 struct hv_machine {
@@ -36,6 +37,8 @@ struct hv_machine {
 	struct hv_machine_callbacks callbacks;	/* [I] */
 	void *ctx;				/* [I] */
 	unsigned int test_devices;		/* [I] */
+	bool incoming;				/* [C] the guest comes from elsewhere: nothing to boot yet */
+	bool ram_private;			/* [C] RAM is a copy-on-write mapping of somebody's file */
 
 	enum hv_boot_kind boot_kind;		/* [I] */
 	int kernel_fd, initrd_fd;		/* [I] ours, -1: none */
@@ -50,6 +53,9 @@ struct hv_machine {
 	bool busy;				/* [M] a control call is under way */
 	bool held;				/* [M] a migration decides when it runs: no start, no reset */
 	_Atomic uint64_t first_insn_ns;
+	struct hv_timer throttle_timer;
+	bool has_throttle;			/* [I] the timer is there */
+	_Atomic unsigned int throttle_percent;
 };
 
 /* ---- machine.c ---- */
@@ -71,6 +77,14 @@ void machine_unhold(struct hv_machine *m);
  * so that its state is that of an instruction's end. -EIO.
  */
 int machine_finish_io(struct machine_vcpu *mv);
+
+/* ---- migrate_throttle.c ---- */
+int machine_throttle_init(struct hv_machine *m);
+void machine_throttle_destroy(struct hv_machine *m);
+/* Any thread: the vCPUs sleep this share (0 to 99 percent) of their time. */
+void machine_throttle(struct hv_machine *m, unsigned int percent);
+/* vCPU thread, outside the run loop: sleep what is due; a change of m->run ends it. */
+void machine_throttle_wait(struct machine_vcpu *mv);
 
 /* ---- machine_board.c ---- */
 /* The board as its devices see it; ops call back into machine.c. */
