@@ -210,7 +210,7 @@ void x86_op_enter(struct x86_cpu *cpu, const struct x86_insn *insn)
 		enter_frames(cpu, &st, size, level, frame);
 	st.sp = masked(st.sp, st.sp - (insn->imm & 0xffff), st.mask);
 	/* The new stack top must be writable. */
-	x86_stack_probe(cpu, &st);
+	x86_stack_probe(cpu, &st, size);
 	x86_reg_set(cpu, X86_RBP * 8, size, frame);
 	x86_stack_commit(cpu, &st);
 	X86_NEXT();

@@ -545,8 +545,8 @@ struct x86_stack {
 void x86_stack_current(struct x86_cpu *cpu, struct x86_stack *st);
 void x86_stack_push(struct x86_cpu *cpu, struct x86_stack *st, unsigned int size, uint64_t v);
 uint64_t x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *st, unsigned int size);
-/* The byte at the stack pointer must be writable; throws. */
-void x86_stack_probe(struct x86_cpu *cpu, const struct x86_stack *st);
+/* `size` bytes at the stack pointer must be writable; throws. */
+void x86_stack_probe(struct x86_cpu *cpu, const struct x86_stack *st, unsigned int size);
 void x86_stack_commit(struct x86_cpu *cpu, const struct x86_stack *st);
 
 /* event.c */

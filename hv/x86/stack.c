@@ -60,9 +60,9 @@ uint64_t x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *st, unsigned int s
 	return v;
 }
 
-void x86_stack_probe(struct x86_cpu *cpu, const struct x86_stack *st)
+void x86_stack_probe(struct x86_cpu *cpu, const struct x86_stack *st, unsigned int size)
 {
-	x86_probe_write(cpu, stack_linear(cpu, st, st->sp & st->mask, 1), 1, st->mode);
+	x86_probe_write(cpu, stack_linear(cpu, st, st->sp & st->mask, size), size, st->mode);
 }
 
 void x86_stack_commit(struct x86_cpu *cpu, const struct x86_stack *st)
