@@ -347,7 +347,7 @@ static int lp_load_xstate(struct hv_lp *lp, const void *area, size_t size)
 
 static void lp_counters(const struct hv_lp *lp, uint64_t *insns, uint64_t *tlb_misses)
 {
-	*insns = lp->cpu->insns;
+	*insns = __atomic_load_n(&lp->cpu->insns, __ATOMIC_RELAXED);
 	*tlb_misses = x86_tlb_misses(lp->cpu);
 }
 

@@ -99,12 +99,18 @@ bool x86_icpt_simple(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned 
 
 /* ---- one instruction ------------------------------------------------------------------------ */
 
+/* Its own thread counts; others may read the number (statistics). */
+static inline void count(struct x86_cpu *cpu, uint64_t n)
+{
+	__atomic_store_n(&cpu->insns, cpu->insns + n, __ATOMIC_RELAXED);
+}
+
 static inline void run_block(struct x86_cpu *cpu, struct x86_block *b)
 {
 
 	cpu->cur_block = b;
 	b->insn[0].fn(cpu, b->insn);
-	cpu->insns += b->ninsns;
+	count(cpu, b->ninsns);
 }
 
 static void code_breakpoint(struct x86_cpu *cpu)
@@ -149,7 +155,7 @@ static void count_partial(struct x86_cpu *cpu)
 	const struct x86_block *b = cpu->cur_block;
 
 	if (b && cpu->cur > b->insn && cpu->cur < b->insn + b->ninsns)
-		cpu->insns += (uint64_t)(cpu->cur - b->insn);
+		count(cpu, (uint64_t)(cpu->cur - b->insn));
 }
 
 /* The instruction at insn_rip was left: OK when an exception was delivered, or EXIT. */

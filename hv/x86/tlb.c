@@ -401,5 +401,5 @@ void x86_tlb_set_space(struct x86_cpu *cpu, uint64_t space)
 
 uint64_t x86_tlb_misses(const struct x86_cpu *cpu)
 {
-	return cpu->tlb_miss_count;
+	return __atomic_load_n(&cpu->tlb_miss_count, __ATOMIC_RELAXED);
 }

@@ -212,7 +212,7 @@ static int miss(struct x86_cpu *cpu, uint64_t lin, unsigned int size, uint32_t a
 	struct x86_phys_res res = { 0 };
 	int ret;
 
-	cpu->tlb_miss_count++;
+	__atomic_store_n(&cpu->tlb_miss_count, cpu->tlb_miss_count + 1, __ATOMIC_RELAXED);
 	x86_walk_params_from_cpu(cpu, &p);
 	p.ctx = &ctx;
 	p.smap_ac = mode == X86_TLB_SUPER_AC;
