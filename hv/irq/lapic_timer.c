@@ -132,11 +132,18 @@ void lapic_timer_set_initial(struct hv_lapic *apic, uint32_t count)
 	hv_spin_unlock(&apic->timer_lock);
 }
 
+/* A periodic count goes round by itself, however late the timer's thread is to notice. */
 static uint64_t timer_remaining_locked(struct hv_lapic *apic)
 {
 	uint64_t now = hv_timer_now();
 
-	return apic->timer_expiry > now ? apic->timer_expiry - now : 0;
+	if (!apic->timer_expiry)
+		return 0;
+	if (apic->timer_expiry > now)
+		return apic->timer_expiry - now;
+	if (!(lapic_reg(apic, LAPIC_LVTT) & LAPIC_LVTT_PERIODIC) || !apic->timer_period)
+		return 0;
+	return apic->timer_period - (now - apic->timer_expiry) % apic->timer_period;
 }
 
 uint32_t lapic_timer_current(struct hv_lapic *apic)
