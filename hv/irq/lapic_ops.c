@@ -143,14 +143,9 @@ static void ops_set_tpr(struct hv_vcpu *vcpu, uint64_t cr8)
 
 static uint64_t physical_address_mask(const struct hv_vcpu *vcpu)
 {
-	uint32_t out[4] = { 0 };
-	unsigned int bits;
+	unsigned int bits = vcpu_vm_maxphyaddr(vcpu->vm);
 
-	vcpu->vm->processor->cpuid(0x80000008U, 0, out);
-	bits = out[0] & 0xff;
-	if (bits < 32 || bits > 52)
-		bits = 36;
-	return (1ULL << bits) - 1;
+	return bits >= 32 && bits <= 52 ? (1ULL << bits) - 1 : (1ULL << 36) - 1;
 }
 
 /* Intel SDM volume 3, figure "Local x2APIC State Transitions". */

@@ -282,6 +282,8 @@ static void test_base_transitions(void **state)
 	assert_int_equal(pc_wrmsr(&pc, 1, 0x1b, HV_LAPIC_BASE | EN | 1), 1);
 	assert_int_equal(pc_wrmsr(&pc, 1, 0x1b, HV_LAPIC_BASE | EN | 1 << 9), 1);
 	assert_int_equal(pc_wrmsr(&pc, 1, 0x1b, HV_LAPIC_BASE | EN | 1ULL << 56), 1);
+	assert_int_equal(pc_wrmsr(&pc, 1, 0x1b, HV_LAPIC_BASE | EN |
+				  1ULL << vcpu_vm_maxphyaddr(pc.vm)), 1);
 }
 
 static void test_relocation(void **state)
