@@ -25,7 +25,7 @@ uint64_t hv_memslots_generation(const struct hv_memslots *slots)
 
 struct hv_memslot *memslot_find(struct hv_memslots *slots, hv_gfn_t gfn)
 {
-	return gfn_node_slot(slot_tree_find(slots->gfn_root, gfn), slots->idx);
+	return node_slot(slot_tree_find(slots->gfn_root, gfn));
 }
 
 struct hv_memslot *memslot_by_id(struct hv_memslots *slots, int id)
@@ -73,7 +73,7 @@ unsigned int memslots_count(const struct hv_memslots *slots)
 
 struct hv_memslot *memslot_first_from(struct hv_memslots *slots, hv_gfn_t gfn)
 {
-	return gfn_node_slot(slot_tree_first_from(slots->gfn_root, gfn), slots->idx);
+	return node_slot(slot_tree_first_from(slots->gfn_root, gfn));
 }
 
 struct hv_memslot *memslot_next(struct hv_memslots *slots, const struct hv_memslot *slot)
@@ -85,14 +85,14 @@ struct hv_memslot *memslot_first_hva(struct hv_memslots *slots, hv_hva_t start, 
 {
 	if (start >= end)
 		return NULL;
-	return hva_node_slot(slot_tree_overlap(slots->hva_root, NULL, start, end - 1), slots->idx);
+	return node_slot(slot_tree_overlap(slots->hva_root, NULL, start, end - 1));
 }
 
 struct hv_memslot *memslot_next_hva(struct hv_memslots *slots, const struct hv_memslot *slot,
 				    hv_hva_t start, hv_hva_t end)
 {
 	const struct slot_obj *obj = container_of(slot, struct slot_obj, slot);
-	const struct slot_node *prev = &obj->hva[slots->idx];
+	const struct slot_node *prev = &obj->place->hva[slots->idx];
 
-	return hva_node_slot(slot_tree_overlap(slots->hva_root, prev, start, end - 1), slots->idx);
+	return node_slot(slot_tree_overlap(slots->hva_root, prev, start, end - 1));
 }

@@ -3,13 +3,20 @@
  * The inside of struct hv_memslots: shared by memslot.c (lookup) and
  * memslot_update.c. Nobody else includes this but their tests.
  *
- *	vm->memslots[as] --> the active set --+        slot_obj: the public slot and
- *	                     the other set  --+------> its nodes for set 0 and set 1
+ *	vm->memslots[as] --> the active set --+---> slot_place: a slot's nodes in the
+ *	                     the other set  --+     trees of set 0 and of set 1
+ *	                                                  | owner, in each node
+ *	                                                  v
+ *	                                            slot_obj: the public slot
  *
- * Each address space has two sets, whose trees run through the same slot
- * objects by separate nodes. Readers see the active one, the updater prepares
- * the other one, publishes it, waits until nobody reads the former, and brings
- * that up to date as well. So an update costs O(log n) on each, not a copy.
+ * Each address space has two sets, whose trees run through the same places by
+ * separate nodes. Readers see the active one, the updater prepares the other one,
+ * publishes it, waits until nobody reads the former, and brings that up to date
+ * as well. So an update costs O(log n) on each, not a copy.
+ *
+ * A slot_place lives from CREATE to DELETE. A slot_obj is one version of the slot;
+ * when only flags change (INVALID is one), its nodes get another owner and no tree
+ * is searched.
  */
 #ifndef HV_VM_MEMSLOT_INTERNAL_H
 #define HV_VM_MEMSLOT_INTERNAL_H
@@ -23,11 +30,15 @@
 #define SLOT_ID_LEAF   256 /* slots per leaf of the id table */
 #define SLOT_ID_LEAVES ((HV_MEM_SLOTS_MAX + SLOT_ID_LEAF - 1) / SLOT_ID_LEAF)
 
+/* [S] the nodes of the set that is not active; those of the active one are read under RCU */
+struct slot_place {
+	struct slot_node gfn[2]; /* owner: struct slot_obj */
+	struct slot_node hva[2];
+};
+
 struct slot_obj {
 	struct hv_memslot slot;
-	/* [S] while the set of that index is not active; read under RCU while it is */
-	struct slot_node gfn[2];
-	struct slot_node hva[2];
+	struct slot_place *place; /* [I] shared by the versions of the slot */
 };
 
 /* One set. All of it [S] while inactive, immutable but for `generation` while active. */
@@ -51,14 +62,9 @@ static inline struct slot_obj *slot_obj_of(struct hv_memslot *slot)
 	return container_of(slot, struct slot_obj, slot);
 }
 
-static inline struct hv_memslot *gfn_node_slot(struct slot_node *n, unsigned int idx)
+static inline struct hv_memslot *node_slot(const struct slot_node *n)
 {
-	return n ? &container_of(n - idx, struct slot_obj, gfn[0])->slot : NULL;
-}
-
-static inline struct hv_memslot *hva_node_slot(struct slot_node *n, unsigned int idx)
-{
-	return n ? &container_of(n - idx, struct slot_obj, hva[0])->slot : NULL;
+	return n ? &((struct slot_obj *)n->owner)->slot : NULL;
 }
 
 /* Both sets of each address space, empty, the first one active. -ENOMEM. */

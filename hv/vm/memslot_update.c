@@ -6,9 +6,10 @@
  * persistent tree copies the path to each changed node, in three indices, so an
  * update allocates some 3 log n nodes, each of which can fail, and each of which
  * has to be freed after a grace period. Two alternating sets run through the
- * same slot objects; an update allocates the object of the new slot and, for
- * DELETE and MOVE, of the invalid one, and nothing after that can fail but what
- * the MMU prepares. Lookups walk nodes that stay where they are. The price is
+ * same places; an update allocates the object of the new slot (CREATE its place,
+ * too) and, for DELETE and MOVE, of the invalid one, and nothing after that can
+ * fail but what the MMU prepares. Lookups walk nodes that stay where they are; what
+ * changes flags only touches no tree. The price is
  * that every change is made twice, the second time after the grace period, which
  * the update has to wait for anyway. (Linux 5.17 went the same way.)
  *
@@ -56,16 +57,26 @@ static struct hv_memslots *set_inactive(struct hv_vm *vm, unsigned int as_id)
 	return &vm->slot_sets->set[as_id][!active];
 }
 
-static void nodes_fill(struct slot_obj *obj, unsigned int idx)
+static void set_insert_gfn(struct hv_memslots *set, struct slot_obj *obj)
 {
-	const struct hv_memslot *s = &obj->slot;
+	struct slot_node *n = &obj->place->gfn[set->idx];
 
-	obj->gfn[idx].start = s->base_gfn;
-	obj->gfn[idx].last = s->base_gfn + s->npages - 1;
-	obj->gfn[idx].id = s->id;
-	obj->hva[idx].start = s->userspace_addr;
-	obj->hva[idx].last = s->userspace_addr + (s->npages << HV_PAGE_SHIFT) - 1;
-	obj->hva[idx].id = s->id;
+	n->start = obj->slot.base_gfn;
+	n->last = obj->slot.base_gfn + obj->slot.npages - 1;
+	n->id = obj->slot.id;
+	n->owner = obj;
+	slot_tree_insert(&set->gfn_root, n);
+}
+
+static void set_insert_hva(struct hv_memslots *set, struct slot_obj *obj)
+{
+	struct slot_node *n = &obj->place->hva[set->idx];
+
+	n->start = obj->slot.userspace_addr;
+	n->last = obj->slot.userspace_addr + (obj->slot.npages << HV_PAGE_SHIFT) - 1;
+	n->id = obj->slot.id;
+	n->owner = obj;
+	slot_tree_insert(&set->hva_root, n);
 }
 
 /* The leaf was allocated by set_reserve_id(). */
@@ -76,17 +87,16 @@ static void set_put_id(struct hv_memslots *set, unsigned int id, struct slot_obj
 
 static void set_insert(struct hv_memslots *set, struct slot_obj *obj)
 {
-	nodes_fill(obj, set->idx);
-	slot_tree_insert(&set->gfn_root, &obj->gfn[set->idx]);
-	slot_tree_insert(&set->hva_root, &obj->hva[set->idx]);
+	set_insert_gfn(set, obj);
+	set_insert_hva(set, obj);
 	set_put_id(set, obj->slot.id, obj);
 	set->count++;
 }
 
 static void set_erase(struct hv_memslots *set, struct slot_obj *obj)
 {
-	slot_tree_erase(&set->gfn_root, &obj->gfn[set->idx]);
-	slot_tree_erase(&set->hva_root, &obj->hva[set->idx]);
+	slot_tree_erase(&set->gfn_root, &obj->place->gfn[set->idx]);
+	slot_tree_erase(&set->hva_root, &obj->place->hva[set->idx]);
 	set_put_id(set, obj->slot.id, NULL);
 	set->count--;
 }
@@ -94,16 +104,17 @@ static void set_erase(struct hv_memslots *set, struct slot_obj *obj)
 /* The same slot, perhaps elsewhere in the guest; its host memory is the same. */
 static void set_replace(struct hv_memslots *set, struct slot_obj *old, struct slot_obj *new)
 {
+	struct slot_place *place = old->place;
 	unsigned int i = set->idx;
 
-	nodes_fill(new, i);
+	HV_BUG_ON(new->place != place);
 	if (old->slot.base_gfn == new->slot.base_gfn) {
-		slot_tree_replace(&set->gfn_root, &old->gfn[i], &new->gfn[i]);
+		place->gfn[i].owner = new;
 	} else {
-		slot_tree_erase(&set->gfn_root, &old->gfn[i]);
-		slot_tree_insert(&set->gfn_root, &new->gfn[i]);
+		slot_tree_erase(&set->gfn_root, &place->gfn[i]);
+		set_insert_gfn(set, new);
 	}
-	slot_tree_replace(&set->hva_root, &old->hva[i], &new->hva[i]);
+	place->hva[i].owner = new;
 	set_put_id(set, new->slot.id, new);
 }
 
@@ -205,6 +216,14 @@ struct slot_update {
 	struct slot_obj *invalid;
 };
 
+/* Frees a version; its place too, unless it is that of `former`. NULL: nothing. */
+static void slot_obj_free(struct slot_obj *obj, const struct slot_obj *former)
+{
+	if (obj && !former)
+		hv_free(obj->place);
+	hv_free(obj);
+}
+
 static const struct hv_memslot *slot_or_null(const struct slot_obj *obj)
 {
 	return obj ? &obj->slot : NULL;
@@ -298,6 +317,8 @@ static void update_finish(struct slot_update *u)
 	if (u->old->slot.arch && (!new || new->arch != u->old->slot.arch))
 		vm->mmu_ops->slot_free_arch(vm, u->old->slot.arch);
 	dirty_slot_free(&u->old->slot, new);
+	if (!new)
+		hv_free(u->old->place);
 	hv_free(u->old);
 	u->old = NULL;
 }
@@ -317,7 +338,7 @@ static int update_run(struct slot_update *u)
 			update_restore(u);
 		if (u->new) {
 			dirty_slot_free(&u->new->slot, slot_or_null(u->old));
-			hv_free(u->new);
+			slot_obj_free(u->new, u->old);
 		}
 	}
 	hv_free(u->invalid);
@@ -383,9 +404,19 @@ static bool overlaps(struct hv_memslots *slots, unsigned int id, hv_gfn_t start,
 	return false;
 }
 
-static struct slot_obj *slot_obj_alloc(void)
+/* Another version of a slot, at its place; or at a place of its own, without a former one. */
+static struct slot_obj *slot_obj_alloc(const struct slot_obj *former)
 {
-	return hv_zalloc_aligned(64, sizeof(struct slot_obj));
+	struct slot_obj *obj = hv_zalloc(sizeof(*obj));
+
+	if (!obj)
+		return NULL;
+	obj->place = former ? former->place : hv_zalloc_aligned(64, sizeof(*obj->place));
+	if (!obj->place) {
+		hv_free(obj);
+		return NULL;
+	}
+	return obj;
 }
 
 /* Everything that the update allocates, but the MMU's part. -ENOMEM: nothing is left. */
@@ -395,13 +426,13 @@ static int update_alloc(struct slot_update *u, const struct hv_memory_region_req
 	struct hv_memslot *s;
 
 	if (two_steps(u)) {
-		u->invalid = slot_obj_alloc();
+		u->invalid = slot_obj_alloc(u->old);
 		if (!u->invalid)
 			return -ENOMEM;
 	}
 	if (u->change == HV_MR_DELETE)
 		return 0;
-	u->new = slot_obj_alloc();
+	u->new = slot_obj_alloc(u->old);
 	if (!u->new || set_reserve_id(u->vm, u->as_id, id))
 		goto nomem;
 	s = &u->new->slot;
@@ -418,7 +449,7 @@ static int update_alloc(struct slot_update *u, const struct hv_memory_region_req
 	return 0;
 
 nomem:
-	hv_free(u->new);
+	slot_obj_free(u->new, u->old);
 	hv_free(u->invalid);
 	return -ENOMEM;
 }
@@ -487,9 +518,9 @@ static void flags_free(struct flags_change *c)
 	hv_free(c->new);
 }
 
-static int flags_alloc_one(struct flags_change *c, const struct hv_memslot *old)
+static int flags_alloc_one(struct flags_change *c, struct hv_memslot *old)
 {
-	struct slot_obj *obj = slot_obj_alloc();
+	struct slot_obj *obj = slot_obj_alloc(slot_obj_of(old));
 
 	if (!obj)
 		return -ENOMEM;
@@ -611,7 +642,7 @@ static void slots_free_all(struct hv_vm *vm, struct hv_memslots *set)
 			if (obj->slot.arch)
 				vm->mmu_ops->slot_free_arch(vm, obj->slot.arch);
 			dirty_slot_free(&obj->slot, NULL);
-			hv_free(obj);
+			slot_obj_free(obj, NULL);
 		}
 	}
 }

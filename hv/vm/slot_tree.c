@@ -12,6 +12,8 @@
 /* An AVL tree of n nodes is at most 1.44 log2(n + 2) deep: this is enough for 2^32. */
 #define SLOT_TREE_DEPTH 48
 
+_Static_assert(sizeof(struct slot_node) == 64, "a node is a cache line");
+
 static bool node_before(const struct slot_node *a, const struct slot_node *b)
 {
 	return a->start != b->start ? a->start < b->start : a->id < b->id;
@@ -141,19 +143,6 @@ void slot_tree_erase(struct slot_node **root, struct slot_node *node)
 	if (depth > top + 1)
 		path[top + 1] = &succ->right;
 	rebalance(path, depth, top + 1);
-}
-
-void slot_tree_replace(struct slot_node **root, struct slot_node *old, struct slot_node *node)
-{
-	struct slot_node **link = root;
-
-	HV_BUG_ON(old->start != node->start || old->last != node->last || old->id != node->id);
-	while (*link != old) {
-		HV_BUG_ON(!*link);
-		link = node_before(old, *link) ? &(*link)->left : &(*link)->right;
-	}
-	*node = *old;
-	*link = node;
 }
 
 struct slot_node *slot_tree_first_from(struct slot_node *root, uint64_t key)

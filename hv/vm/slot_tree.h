@@ -16,18 +16,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* One cache line, so that a lookup touches one per level and the owner comes with the last. */
 struct slot_node {
 	uint64_t start, last; /* set before insertion */
 	struct slot_node *left, *right;
 	uint64_t max_last;
 	uint32_t height;
 	uint32_t id; /* unique in the tree; set before insertion */
-};
+	void *owner; /* the user's */
+} __attribute__((aligned(64)));
 
 void slot_tree_insert(struct slot_node **root, struct slot_node *node);
 void slot_tree_erase(struct slot_node **root, struct slot_node *node);
-/* Put `node` in the place of `old`; both have the same start, last and id. */
-void slot_tree_replace(struct slot_node **root, struct slot_node *old, struct slot_node *node);
 
 /* ---- disjoint ranges ------------------------------------------------------------- */
 /* The node that contains key, or NULL. */

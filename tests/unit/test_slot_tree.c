@@ -14,8 +14,8 @@
 
 #define N 300
 
-static struct slot_node node[N], spare[N];
-static struct slot_node *in[N]; /* which of the two is in the tree, by id */
+static struct slot_node node[N];
+static struct slot_node *in[N]; /* by id; NULL: not in the tree */
 static struct slot_node *root;
 
 static void reset(void)
@@ -72,14 +72,6 @@ static void test_random_overlapping(void **state)
 			node[i].id = i;
 			slot_tree_insert(&root, &node[i]);
 			in[i] = &node[i];
-		} else if (vf_rand(&r) % 3 == 0) {
-			struct slot_node *other = in[i] == &node[i] ? &spare[i] : &node[i];
-
-			other->start = in[i]->start;
-			other->last = in[i]->last;
-			other->id = i;
-			slot_tree_replace(&root, in[i], other);
-			in[i] = other;
 		} else {
 			slot_tree_erase(&root, in[i]);
 			in[i] = NULL;
