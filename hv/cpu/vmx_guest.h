@@ -7,11 +7,10 @@
 #include <stdint.h>
 
 #include "hv/cpu/vmx_vmcs.h"
+#include "hv/x86/ops.h"
 
 struct hv_lp;
 struct hv_gprs;
-struct x86_cpu;
-struct x86_intercept_info;
 
 /* ---- vmx_guest.c ---- */
 void vmx_guest_store_cold(struct hv_lp *lp);
