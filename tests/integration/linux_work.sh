@@ -1,0 +1,48 @@
+#!/bin/bash
+# A Linux guest does the work of a machine: processes, hashes, compression, signals
+# and FPU state, memory, its clock. Minutes long: "make check-long" runs it.
+. "$HVD_SRCDIR/tests/integration/linux_lib.sh"
+
+cat >"$top/work-init" <<'INIT'
+echo "mark 1 $(cut -d' ' -f1 /proc/uptime)"
+i=0
+while [ $i -lt 1000 ]; do /bin/busybox true || break; i=$((i + 1)); done
+echo "result: execs $i"
+seq 1 10000000 | head -c 33554432 >/tmp/data
+echo "result: sha256 $(sha256sum </tmp/data | cut -d' ' -f1)"
+echo "result: gzip $(gzip -1c </tmp/data | gunzip -c | sha256sum | cut -d' ' -f1)"
+rm /tmp/data
+torture fpu 3; echo "result: fpu $?"
+torture memory 90; echo "result: memory $?"
+sleep 1
+echo "mark 2 $(cut -d' ' -f1 /proc/uptime)"
+echo "result: trouble $(dmesg | grep -cE 'WARNING:|BUG:|Oops|Call Trace|unstable|soft lockup|rcu.*stall')"
+echo "result: clocksource $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
+poweroff -f
+INIT
+linux_image work
+
+# The data that the guest makes, made here.
+want=$(seq 1 10000000 | head -c 33554432 | sha256sum | cut -d' ' -f1)
+mark() { # NAME N: host seconds and guest seconds
+	sed -n "s/^\([0-9]*\) mark $2 \(.*\)/\1 \2/p" "$top/$1.console" | head -n 1
+}
+
+for vendor in vmx svm; do
+	name=work-$vendor
+	define "$name" $vendor tdp 2 "$top/work.img" 256MiB >"$top/defined"
+	boot "$name" 400 || complain "$name"
+	is "$vendor: a thousand fork and exec" "$(got "$name" execs)" 1000
+	is "$vendor: sha256 of 32 MiB" "$(got "$name" sha256)" "$want"
+	is "$vendor: gzip and gunzip of 32 MiB" "$(got "$name" gzip)" "$want"
+	is "$vendor: signals and FPU state of 8 processes" "$(got "$name" fpu)" 0
+	is "$vendor: memory filled to 90 % and checked" "$(got "$name" memory)" 0
+	is "$vendor: no warning afterwards" "$(got "$name" trouble)" 0
+	# Host time is taken in whole seconds, so a second of error is allowed beside the 1 %.
+	drift=$(echo "$(mark "$name" 1) $(mark "$name" 2)" | awk 'NF == 4 {
+		h = $3 - $1; g = $4 - $2; d = h - g; if (d < 0) d = -d
+		print (d <= 1 + h / 100) ? "ok" : "host " h " s, guest " g " s" }')
+	is "$vendor: the guest's clock advances as the host's" "$drift" ok
+	echo "# $vendor: $(got "$name" clocksource); marks $(mark "$name" 1), $(mark "$name" 2)"
+done
+finish
