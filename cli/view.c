@@ -186,7 +186,7 @@ static void show_form(json_t *value, int indent)
 {
 	char text[CELL_MAX];
 	const char *key;
-	json_t *member;
+	json_t *member, *item;
 	size_t i;
 
 	json_object_foreach(value, key, member) {
@@ -194,9 +194,9 @@ static void show_form(json_t *value, int indent)
 			printf("%*s%s:\n", indent, "", key);
 			show_form(member, indent + 2);
 		} else if (json_is_array(member) && json_is_object(json_array_get(member, 0))) {
-			json_array_foreach(member, i, value) {
+			json_array_foreach(member, i, item) {
 				printf("%*s%s %zu:\n", indent, "", key, i);
-				show_form(value, indent + 2);
+				show_form(item, indent + 2);
 			}
 		} else {
 			cli_format(json_is_number(member) ? format_by_name(key) : CLI_PLAIN, member,
