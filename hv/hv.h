@@ -498,6 +498,49 @@ int hv_migrate_resolve(struct hv_migration *mig, int fd, char *error);
 int hv_migrate_gone(struct hv_migration *mig);
 void hv_migrate_free(struct hv_migration *mig); /* aborts what still runs. NULL is fine */
 
+/* ---- snapshots ------------------------------------------------------------------------------------------------- */
+struct hv_snapshot_config {
+	int dir;	    /* descriptor of the directory that the snapshot's goes into */
+	const char *name;   /* 1 to 200 bytes, no '/', not beginning with '.' */
+	const void *config; /* the caller's: what it needs to make the machine again. At most 1 MiB */
+	size_t config_len;
+	/* Now and then, of the present round. True: give up. May be NULL. */
+	bool (*progress)(void *ctx, uint64_t done, uint64_t total, unsigned int round);
+	void *ctx;
+	uint64_t pause_us; /* out: how long the guest stood still */
+	uint64_t pages;	   /* out: pages with data in them */
+};
+/*
+ * Of a machine that runs or is paused; it goes on as it was. Blocks for as long as the
+ * disk takes. The directory is complete when it appears under its name, and nothing is
+ * left after a failure. -EEXIST, -EINVAL, -EIO (the guest has ended), -ECANCELED,
+ * -ETIMEDOUT (it writes faster than the disk takes), -ENOSPC and other errors of files.
+ */
+int hv_snapshot_create(struct hv_machine *m, struct hv_snapshot_config *config, char *error);
+
+struct hv_snapshot;
+struct hv_snapshot_info {
+	uint64_t created_ns; /* since the epoch */
+	uint64_t memory;     /* bytes: hv_machine_config.memory */
+	const void *config;  /* as it was given; lives as long as the snapshot is open */
+	size_t config_len;
+	int memory_fd;	     /* for hv_machine_config.memory_fd; borrowed */
+};
+/* Reads and checks everything but memory. -ENOENT, -EBADMSG, -EPROTO ... with error. */
+int hv_snapshot_open(int dir, const char *name, struct hv_snapshot **out, char *error);
+int hv_snapshot_info(struct hv_snapshot *s, struct hv_snapshot_info *out);
+enum hv_snapshot_verify { HV_SNAPSHOT_TRUST, HV_SNAPSHOT_VERIFY /* read all of memory */ };
+/*
+ * Into a machine that was created with memory_fd and memory_private of this snapshot
+ * and `incoming`. Memory is read when the guest touches it; the files must stay as
+ * they are for as long as the machine lives. Errors as of hv_machine_load_state();
+ * -EILSEQ: a page is not what was saved. The machine stays paused.
+ */
+int hv_snapshot_load(struct hv_snapshot *s, struct hv_machine *m, enum hv_snapshot_verify verify,
+		     char *error);
+void hv_snapshot_close(struct hv_snapshot *s); /* NULL is fine; the machine does not need it */
+int hv_snapshot_delete(int dir, const char *name); /* -ENOENT, -EINVAL */
+
 #ifdef __cplusplus
 }
 #endif

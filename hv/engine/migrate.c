@@ -45,33 +45,15 @@ struct hv_migration {
 static int op_stop(void *ctx, struct migrate_error *error)
 {
 	struct hv_migration *mig = ctx;
-	struct hv_machine *m = mig->m;
-	enum machine_run before;
-	int err;
 
-	machine_control_begin(m);
-	before = machine_run_state(m);
-	err = machine_hold(m);
-	if (!err && machine_stop(m, MACHINE_PAUSED) != MACHINE_PAUSED) {
-		machine_unhold(m);
-		err = -EIO;
-	}
-	machine_control_end(m);
-	mig->stream.guest_ran = before == MACHINE_RUNNING;
-	if (err == -EIO)
-		return migrate_fail(error, err, "the guest has ended");
-	return err ? migrate_fail(error, err, "another migration holds the machine") : 0;
+	return machine_stop_held(mig->m, &mig->stream.guest_ran, error);
 }
 
 static void op_resume(void *ctx)
 {
 	struct hv_migration *mig = ctx;
 
-	machine_control_begin(mig->m);
-	machine_unhold(mig->m);
-	if (mig->stream.guest_ran)
-		machine_go(mig->m);
-	machine_control_end(mig->m);
+	machine_resume_held(mig->m, mig->stream.guest_ran);
 }
 
 static int op_save(void *ctx, struct rec_writer *w, struct migrate_error *error)

@@ -17,4 +17,11 @@ int machine_save_records(struct hv_machine *m, struct rec_writer *w, struct migr
 int machine_load_records(struct hv_machine *m, const void *image, size_t len,
 			 struct migrate_error *e);
 
+/*
+ * Stop the guest and keep everybody else from starting it; *ran: it was not paused.
+ * -EIO: it has ended, -EBUSY: somebody else holds it. The two are a pair.
+ */
+int machine_stop_held(struct hv_machine *m, bool *ran, struct migrate_error *error);
+void machine_resume_held(struct hv_machine *m, bool ran);
+
 #endif

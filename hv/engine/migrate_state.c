@@ -71,6 +71,32 @@ int machine_load_records(struct hv_machine *m, const void *image, size_t len,
 	return err;
 }
 
+int machine_stop_held(struct hv_machine *m, bool *ran, struct migrate_error *error)
+{
+	int err;
+
+	machine_control_begin(m);
+	*ran = machine_run_state(m) == MACHINE_RUNNING;
+	err = machine_hold(m);
+	if (!err && machine_stop(m, MACHINE_PAUSED) != MACHINE_PAUSED) {
+		machine_unhold(m);
+		err = -EIO;
+	}
+	machine_control_end(m);
+	if (err == -EIO)
+		return migrate_fail(error, err, "the guest has ended");
+	return err ? migrate_fail(error, err, "another migration holds the machine") : 0;
+}
+
+void machine_resume_held(struct hv_machine *m, bool ran)
+{
+	machine_control_begin(m);
+	machine_unhold(m);
+	if (ran)
+		machine_go(m);
+	machine_control_end(m);
+}
+
 int hv_machine_save_state(struct hv_machine *m, const struct hv_sink *sink, char *error)
 {
 	struct migrate_error e = { "" };

@@ -116,7 +116,7 @@ struct mf_machine *mf_machine_with(const struct mf_guest *guest, struct hv_machi
 	config->test_devices = HV_TEST_DEBUG_EXIT;
 	config->boot.initrd_fd = -1;
 	config->boot.kernel_fd = guest ? guest_image(guest) : -1;
-	config->incoming = !guest;
+	config->incoming |= !guest;
 	err = hv_machine_create(config, &mm->m);
 	if (err)
 		print_message("# %s (%s)\n", config->error, strerror(-err));
