@@ -224,7 +224,8 @@ static int64_t buffer_read(void *ctx, void *buf, size_t len)
 	struct mf_buffer *b = ctx;
 	size_t n = b->len - b->at < len ? b->len - b->at : len;
 
-	memcpy(buf, b->data + b->at, n);
+	if (n)
+		memcpy(buf, b->data + b->at, n);
 	b->at += n;
 	return (int64_t)n;
 }
