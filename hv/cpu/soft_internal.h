@@ -25,6 +25,9 @@ enum soft_mode { SOFT_ROOT, SOFT_VMX, SOFT_SVM };
 #define SOFT_WORK_MTF		(1U << 3) /* a monitor trap flag exit is pending (own thread) */
 #define SOFT_WORK_EFER		(1U << 4) /* SVM: EFER was written under the trap intercept */
 
+/* The host vector of lp_kick: that of Linux's reschedule IPI. */
+#define SOFT_KICK_VECTOR	0xfdU
+
 /*
  * Cache of second-level translations, one entry a 4 KiB guest-physical page: what
  * hardware calls guest-physical mappings and paging-structure caches. Direct-mapped.

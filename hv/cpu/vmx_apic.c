@@ -19,9 +19,23 @@ enum {
 	V_TIMER_INITIAL = 0x380, V_TIMER_DIVIDE = 0x3e0, V_SELF_IPI = 0x3f0,
 };
 
-static uint32_t *vreg(const struct hv_lp *lp, unsigned int offset)
+/*
+ * The page is memory: other processors of the host read it, and set bits of IRR, while
+ * the guest runs. So every access is one load or store of 32 bits.
+ */
+static uint32_t *vreg_ptr(const struct hv_lp *lp, unsigned int offset)
 {
 	return (uint32_t *)(lp->vmx.apic_page + offset);
+}
+
+static uint32_t vreg(const struct hv_lp *lp, unsigned int offset)
+{
+	return __atomic_load_n(vreg_ptr(lp, offset), __ATOMIC_RELAXED);
+}
+
+static void vreg_set(const struct hv_lp *lp, unsigned int offset, uint32_t value)
+{
+	__atomic_store_n(vreg_ptr(lp, offset), value, __ATOMIC_RELAXED);
 }
 
 static bool intr_delivery(const struct hv_lp *lp)
@@ -47,7 +61,7 @@ static void set_status(struct hv_lp *lp, uint8_t new_rvi, uint8_t new_svi)
 /* ISR and IRR: 32 vectors in each 16-byte unit. The hypervisor may write IRR at the same time. */
 static uint32_t *vector_word(const struct hv_lp *lp, unsigned int base, uint8_t vector)
 {
-	return vreg(lp, base + (vector / 32U) * 16);
+	return vreg_ptr(lp, base + (vector / 32U) * 16);
 }
 
 static void vector_set(struct hv_lp *lp, unsigned int base, uint8_t vector)
@@ -63,7 +77,7 @@ static void vector_clear(struct hv_lp *lp, unsigned int base, uint8_t vector)
 static uint8_t vector_highest(const struct hv_lp *lp, unsigned int base)
 {
 	for (unsigned int i = 8; i-- > 0;) {
-		uint32_t word = __atomic_load_n(vreg(lp, base + i * 16), __ATOMIC_ACQUIRE);
+		uint32_t word = __atomic_load_n(vreg_ptr(lp, base + i * 16), __ATOMIC_ACQUIRE);
 
 		if (word)
 			return (uint8_t)(i * 32 + 31 - (unsigned int)__builtin_clz(word));
@@ -84,7 +98,7 @@ bool vmx_apic_pending(const struct hv_lp *lp)
 {
 	if (!intr_delivery(lp) || (lp->vmx.proc & VMX_CPU_INTR_WINDOW))
 		return false;
-	return rvi(lp) >> 4 > (*vreg(lp, V_PPR) & 0xff) >> 4;
+	return rvi(lp) >> 4 > (vreg(lp, V_PPR) & 0xff) >> 4;
 }
 
 /* Evaluation of pending virtual interrupts. */
@@ -98,10 +112,10 @@ static void evaluate(struct hv_lp *lp)
 
 static void ppr_virtualization(struct hv_lp *lp)
 {
-	uint32_t tpr = *vreg(lp, V_TPR) & 0xff;
+	uint32_t tpr = vreg(lp, V_TPR) & 0xff;
 	uint8_t in_service = svi(lp);
 
-	*vreg(lp, V_PPR) = tpr >> 4 >= in_service >> 4 ? tpr : in_service & 0xf0U;
+	vreg_set(lp, V_PPR, tpr >> 4 >= in_service >> 4 ? tpr : in_service & 0xf0U);
 }
 
 static void tpr_virtualization(struct hv_lp *lp)
@@ -111,7 +125,7 @@ static void tpr_virtualization(struct hv_lp *lp)
 		evaluate(lp);
 		return;
 	}
-	if ((*vreg(lp, V_TPR) >> 4 & 0xf) < (lp->vmx.vmcs->f[VC_TPR_THRESHOLD] & 0xf))
+	if ((vreg(lp, V_TPR) >> 4 & 0xf) < (lp->vmx.vmcs->f[VC_TPR_THRESHOLD] & 0xf))
 		trap_exit(lp, VMX_EXIT_TPR_BELOW_THRESHOLD, 0);
 }
 
@@ -145,7 +159,7 @@ int vmx_apic_deliver(struct hv_lp *lp)
 		return X86_OK;
 	vector_set(lp, V_ISR, ev.vector);
 	vector_clear(lp, V_IRR, ev.vector);
-	*vreg(lp, V_PPR) = ev.vector & 0xf0U;
+	vreg_set(lp, V_PPR, ev.vector & 0xf0U);
 	set_status(lp, vector_highest(lp, V_IRR), ev.vector);
 	return x86_inject(lp->cpu, &ev);
 }
@@ -164,7 +178,7 @@ void vmx_apic_posted(struct hv_lp *lp)
 		if (!bits)
 			continue;
 		for (unsigned int half = 0; half < 2; half++)
-			__atomic_fetch_or(vreg(lp, V_IRR + (i * 2 + half) * 16),
+			__atomic_fetch_or(vreg_ptr(lp, V_IRR + (i * 2 + half) * 16),
 					  (uint32_t)(bits >> (half * 32)), __ATOMIC_ACQ_REL);
 		if (i * 64 + 63U - (unsigned int)__builtin_clzll(bits) > highest)
 			highest = (uint8_t)(i * 64 + 63U - (unsigned int)__builtin_clzll(bits));
@@ -184,7 +198,7 @@ bool vmx_apic_entry(struct hv_lp *lp)
 		return false;
 	}
 	return vmx->apic_access_page &&
-	       (vmx->vmcs->f[VC_TPR_THRESHOLD] & 0xf) > (*vreg(lp, V_TPR) >> 4 & 0xf);
+	       (vmx->vmcs->f[VC_TPR_THRESHOLD] & 0xf) > (vreg(lp, V_TPR) >> 4 & 0xf);
 }
 
 /* ---- the memory-mapped page ---------------------------------------------------------------- */
@@ -241,11 +255,13 @@ static int access_exit(struct hv_lp *lp, uint64_t gpa, bool write)
 int vmx_apic_mmio_read(struct x86_cpu *cpu, uint64_t gpa, void *buf, size_t size)
 {
 	struct hv_lp *lp = cpu->ctx;
+	uint32_t value;
 
 	if (!lp->vmx.apic_page || !well_formed(gpa, size) ||
 	    !read_virtualized(lp, gpa & 0xff0))
 		return access_exit(lp, gpa, false);
-	memcpy(buf, (const uint8_t *)vreg(lp, gpa & 0xfff), size);
+	value = vreg(lp, gpa & 0xff0);
+	memcpy(buf, (const uint8_t *)&value + (gpa & 3), size);
 	return X86_OK;
 }
 
@@ -260,22 +276,22 @@ static void write_emulation(struct hv_lp *lp, unsigned int offset)
 {
 	switch (offset) {
 	case V_TPR:
-		*vreg(lp, V_TPR) &= 0xff;
+		vreg_set(lp, V_TPR, vreg(lp, V_TPR) & 0xff);
 		tpr_virtualization(lp);
 		return;
 	case V_EOI:
 		if (!intr_delivery(lp))
 			break;
-		*vreg(lp, V_EOI) = 0;
+		vreg_set(lp, V_EOI, 0);
 		eoi_virtualization(lp);
 		return;
 	case V_ICR_LO:
-		if (!intr_delivery(lp) || !icr_is_self_ipi(*vreg(lp, V_ICR_LO)))
+		if (!intr_delivery(lp) || !icr_is_self_ipi(vreg(lp, V_ICR_LO)))
 			break;
-		self_ipi_virtualization(lp, (uint8_t)*vreg(lp, V_ICR_LO));
+		self_ipi_virtualization(lp, (uint8_t)vreg(lp, V_ICR_LO));
 		return;
 	case V_ICR_HI:
-		*vreg(lp, V_ICR_HI) &= 0xff000000U;
+		vreg_set(lp, V_ICR_HI, vreg(lp, V_ICR_HI) & 0xff000000U);
 		return;
 	default:
 		break;
@@ -286,11 +302,14 @@ static void write_emulation(struct hv_lp *lp, unsigned int offset)
 int vmx_apic_mmio_write(struct x86_cpu *cpu, uint64_t gpa, const void *buf, size_t size)
 {
 	struct hv_lp *lp = cpu->ctx;
+	uint32_t value;
 
 	if (!lp->vmx.apic_page || !well_formed(gpa, size) ||
 	    !write_virtualized(lp, gpa & 0xff0))
 		return access_exit(lp, gpa, true);
-	memcpy((uint8_t *)vreg(lp, gpa & 0xfff), buf, size);
+	value = vreg(lp, gpa & 0xff0);
+	memcpy((uint8_t *)&value + (gpa & 3), buf, size);
+	vreg_set(lp, gpa & 0xff0, value);
 	write_emulation(lp, gpa & 0xff0);
 	return X86_OK;
 }
@@ -301,7 +320,7 @@ uint64_t vmx_cr8_read(struct x86_cpu *cpu)
 {
 	const struct hv_lp *lp = cpu->ctx;
 
-	return lp->vmx.apic_page ? *vreg(lp, V_TPR) >> 4 & 0xf : cpu->cr8;
+	return lp->vmx.apic_page ? vreg(lp, V_TPR) >> 4 & 0xf : cpu->cr8;
 }
 
 int vmx_cr8_write(struct x86_cpu *cpu, uint64_t value)
@@ -312,7 +331,7 @@ int vmx_cr8_write(struct x86_cpu *cpu, uint64_t value)
 		cpu->cr8 = value;
 		return X86_OK;
 	}
-	*vreg(lp, V_TPR) = (uint32_t)(value & 0xf) << 4;
+	vreg_set(lp, V_TPR, (uint32_t)(value & 0xf) << 4);
 	tpr_virtualization(lp);
 	return X86_OK;
 }
@@ -323,7 +342,7 @@ int vmx_apic_rdmsr(struct hv_lp *lp, uint32_t index, uint64_t *value)
 		return X86_FAULT;
 	if (index != 0x808 && !(lp->vmx.proc2 & VMX_CPU2_APIC_REGISTERS))
 		return X86_FAULT;
-	memcpy(value, vreg(lp, (index & 0xff) << 4), sizeof(*value));
+	*value = vreg(lp, (index & 0xff) << 4) | (uint64_t)vreg(lp, (index & 0xff) << 4 | 4) << 32;
 	return X86_OK;
 }
 
@@ -335,7 +354,7 @@ int vmx_apic_wrmsr(struct hv_lp *lp, uint32_t index, uint64_t value)
 	case V_TPR:
 		if (value & ~0xffULL)
 			return X86_FAULT;
-		*vreg(lp, V_TPR) = (uint32_t)value;
+		vreg_set(lp, V_TPR, (uint32_t)value);
 		tpr_virtualization(lp);
 		return X86_OK;
 	case V_EOI:
@@ -346,7 +365,7 @@ int vmx_apic_wrmsr(struct hv_lp *lp, uint32_t index, uint64_t value)
 	case V_SELF_IPI:
 		if (!intr_delivery(lp) || (value & ~0xffULL))
 			return X86_FAULT;
-		*vreg(lp, V_SELF_IPI) = (uint32_t)value;
+		vreg_set(lp, V_SELF_IPI, (uint32_t)value);
 		if (value >> 4)
 			self_ipi_virtualization(lp, (uint8_t)value);
 		else

@@ -11,6 +11,7 @@
 #ifndef HV_CPU_VMX_ARCH_H
 #define HV_CPU_VMX_ARCH_H
 
+#include <assert.h>
 #include <stdint.h>
 
 /*
@@ -329,14 +330,25 @@ enum { VMX_CR_MOV_TO = 0, VMX_CR_MOV_FROM = 1, VMX_CR_CLTS = 2, VMX_CR_LMSW = 3 
 #define VMX_IO_IMMEDIATE	(1ULL << 6)
 #define VMX_IO_PORT_SHIFT	16
 
-/* Posted-interrupt descriptor: 64 bytes, 64-byte aligned. */
+/*
+ * Posted-interrupt descriptor: 64 bytes, 64-byte aligned.
+ *   pir      a bit for each vector
+ *   control  63 .. 32 | 31 .. 24 | 23 .. 16 | 15 .. 2 | 1  | 0
+ *              NDST   |    0     |    NV    |    0    | SN | ON
+ * The control word changes as a whole: who posts takes ON and learns of NV and NDST
+ * in one operation.
+ */
 struct vmx_posted_intr_desc {
 	uint64_t pir[4];
-	uint32_t control; /* bit 0 ON, bit 1 SN, 16-23 NV */
-	uint32_t ndst;
-	uint32_t reserved[6];
+	uint64_t control;
+	uint64_t reserved[3];
 };
-#define VMX_PI_ON	(1U << 0)
-#define VMX_PI_SN	(1U << 1)
+static_assert(sizeof(struct vmx_posted_intr_desc) == 64, "posted-interrupt descriptor");
+#define VMX_PI_ON		(1ULL << 0) /* outstanding notification */
+#define VMX_PI_SN		(1ULL << 1) /* suppress notification */
+#define VMX_PI_NV_SHIFT		16	    /* notification vector */
+#define VMX_PI_NV		(0xffULL << VMX_PI_NV_SHIFT)
+#define VMX_PI_NDST_SHIFT	32	    /* notification destination: a host CPU */
+#define VMX_PI_NDST		(0xffffffffULL << VMX_PI_NDST_SHIFT)
 
 #endif

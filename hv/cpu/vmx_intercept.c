@@ -399,6 +399,15 @@ static uint64_t vmx_op_rdtsc(struct x86_cpu *cpu)
 	return tsc + f[VC_TSC_OFFSET];
 }
 
+/* An IPI of the host's. With "acknowledge interrupt on exit" its vector is told. */
+static int kick_exit(struct hv_lp *lp)
+{
+	vmx_exit(lp, VMX_EXIT_EXTERNAL_INTERRUPT, 0);
+	if (lp->vmx.exit & VMX_EXITCTL_ACK_INTR)
+		lp->vmx.vmcs->f[VC_EXIT_INTR_INFO] = VMX_INTR_VALID | SOFT_KICK_VECTOR;
+	return X86_EXIT;
+}
+
 /* What other threads and trap-like exits asked for. */
 static int poll_work(struct hv_lp *lp)
 {
@@ -418,7 +427,7 @@ static int poll_work(struct hv_lp *lp)
 		if ((work & SOFT_WORK_POSTED) && (lp->vmx.pin & VMX_PIN_POSTED_INTR))
 			vmx_apic_posted(lp);
 		if (work & SOFT_WORK_KICK)
-			status = vmx_exit(lp, VMX_EXIT_EXTERNAL_INTERRUPT, 0);
+			status = kick_exit(lp);
 	}
 	if (later)
 		__atomic_fetch_or(&lp->work, later, __ATOMIC_RELEASE);
