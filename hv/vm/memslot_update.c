@@ -151,6 +151,27 @@ static int set_reserve_id(struct hv_vm *vm, unsigned int as_id, unsigned int id)
 /* ---- publication ---------------------------------------------------------------------------- */
 
 /*
+ * Until no invalidation is between its start and its end. Starts that come meanwhile
+ * stand back for a moment (active_inc() in notifier.c), or a stream of invalidations that
+ * overlap could keep the count from ever being seen at 0.
+ */
+static void mn_wait_for_quiet(struct hv_vm *vm)
+{
+#ifdef HV_MUTATE_MN_WAIT
+	return;
+#endif
+	if (!vm->mn_active_invalidate_count)
+		return;
+#ifndef HV_MUTATE_MN_IMPOLITE
+	vm->mn_update_waits = true; /* slots_lock: there is no other */
+#endif
+	while (vm->mn_active_invalidate_count)
+		hv_cond_wait_spin(&vm->mn_cond, &vm->mn_invalidate_lock);
+	vm->mn_update_waits = false;
+	hv_cond_broadcast(&vm->mn_cond);
+}
+
+/*
  * Make the prepared set the active one. slots_lock and slots_arch_lock held; sleeps
  * until no invalidation is between its start and its end (notifier.c).
  */
@@ -170,10 +191,7 @@ static void slots_publish(struct hv_vm *vm, unsigned int as_id)
 	atomic_store_explicit(&set->generation, generation, memory_order_relaxed);
 
 	hv_spin_lock(&vm->mn_invalidate_lock);
-#ifndef HV_MUTATE_MN_WAIT
-	while (vm->mn_active_invalidate_count)
-		hv_cond_wait_spin(&vm->mn_cond, &vm->mn_invalidate_lock);
-#endif
+	mn_wait_for_quiet(vm);
 	/* Readers may still see the former set until slots_settle() has waited for them. */
 	hv_rcu_assign_pointer(vm->memslots[as_id], set);
 	hv_spin_unlock(&vm->mn_invalidate_lock);

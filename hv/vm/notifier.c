@@ -25,6 +25,7 @@
 
 #include <errno.h>
 
+#include "hv/base/clock.h"
 #include "hv/base/fault_inject.h"
 #include "hv/base/rcu.h"
 #include "hv/base/trace.h"
@@ -153,9 +154,28 @@ static void invalidate_finish(struct hv_vm *vm)
 	hv_store_release(&vm->invalidate_in_progress, vm->invalidate_in_progress - 1);
 }
 
+/* A start lets an update that waits go first, but not for longer than this. */
+#define MN_STAND_BACK_NS (2 * HV_NSEC_PER_MSEC)
+
+/*
+ * The update waits for ends, so that a start could not wait for the update without a
+ * limit: an end may have to come from a thread that waits for this start. A moment is
+ * enough for those that are under way to end, unless they are longer than that.
+ */
+static void stand_back(struct hv_vm *vm)
+{
+	uint64_t until = hv_clock_ns() + MN_STAND_BACK_NS;
+
+	while (vm->mn_update_waits)
+		if (!hv_cond_wait_spin_until(&vm->mn_cond, &vm->mn_invalidate_lock, until))
+			return;
+}
+
 static void active_inc(struct hv_vm *vm, const struct hv_mem_range *range)
 {
 	hv_spin_lock(&vm->mn_invalidate_lock);
+	if (vm->mn_update_waits && range->blockable)
+		stand_back(vm);
 	vm->mn_active_invalidate_count++;
 	hv_trace(mn_start, (uintptr_t)vm, range->start, range->end, vm->mn_active_invalidate_count);
 	hv_spin_unlock(&vm->mn_invalidate_lock);

@@ -95,7 +95,8 @@ struct hv_vm {
 
 	struct hv_spinlock mn_invalidate_lock;
 	unsigned long mn_active_invalidate_count; /* [N] */
-	struct hv_cond mn_cond;			/* [N] the count became 0 */
+	bool mn_update_waits;			/* [N] slots_publish() waits for it to be 0 */
+	struct hv_cond mn_cond;			/* [N] the count became 0, or nobody waits for it */
 	struct hv_rwlock mmu_lock;
 	unsigned long invalidate_seq;		/* [M] */
 	unsigned long invalidate_in_progress;	/* [M] */

@@ -104,6 +104,49 @@ static int race_mn_pair(void)
 	return vm->invalidate_in_progress ? LOST : HELD;
 }
 
+/* ---- a stream of invalidations keeps an update waiting ------------------------------------------ */
+
+#define STREAMS 6
+
+static _Atomic bool stream_stop;
+static _Atomic unsigned int streaming;
+
+/* Pairs of a millisecond, one after the other: with six of them, one is always under way. */
+static void invalidations(void)
+{
+	struct hv_mem_range r = {
+		.start = HVA0 + 32 * MIB, .end = HVA0 + 33 * MIB, .blockable = true,
+	};
+
+	streaming++;
+	while (!stream_stop) {
+		HV_BUG_ON(notifier_invalidate_start(vm, &r));
+		nap(1);
+		notifier_invalidate_end(vm, &r);
+	}
+}
+
+static int race_mn_starvation(void)
+{
+	struct call stream[STREAMS], update;
+	int i, held;
+
+	vm = vf_vm_new("mn");
+	for (i = 0; i < STREAMS; i++)
+		call_start(&stream[i], invalidations);
+	while (streaming < STREAMS)
+		sched_yield();
+	call_start(&update, create_slot_2);
+	for (i = 0; i < 300 && !update.done; i++)
+		nap(10);
+	held = update.done;
+	stream_stop = true;
+	for (i = 0; i < STREAMS; i++)
+		pthread_join(stream[i].thread, NULL);
+	pthread_join(update.thread, NULL);
+	return held ? HELD : LOST;
+}
+
 /* ---- an MMIO translation is cached with the generation that makes it stale -------------------- */
 
 static _Atomic uint64_t cached; /* generation + 1, 0: not cached */
@@ -363,6 +406,7 @@ static const struct {
 	int (*fn)(void);
 } races[] = {
 	{ "mn_pair", race_mn_pair },
+	{ "mn_starvation", race_mn_starvation },
 	{ "generation_window", race_generation_window },
 	{ "arch_lock", race_arch_lock },
 	{ "usage_count", race_usage_count },
