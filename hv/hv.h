@@ -499,9 +499,19 @@ int hv_migrate_gone(struct hv_migration *mig);
 void hv_migrate_free(struct hv_migration *mig); /* aborts what still runs. NULL is fine */
 
 /* ---- snapshots ------------------------------------------------------------------------------------------------- */
+/* The files of a snapshot's directory, open. */
+struct hv_snapshot_files {
+	int manifest, state, memory, digests, config;
+};
 struct hv_snapshot_config {
 	int dir;	    /* descriptor of the directory that the snapshot's goes into */
 	const char *name;   /* 1 to 200 bytes, no '/', not beginning with '.' */
+	/*
+	 * Or, not NULL: instead of dir and name, for a process that may not open files. They
+	 * are empty; each is written and synced, but for the configuration's (-1), which the
+	 * caller writes, and whose directory appears under its name only after success.
+	 */
+	const struct hv_snapshot_files *files;
 	const void *config; /* the caller's: what it needs to make the machine again. At most 1 MiB */
 	size_t config_len;
 	/* Now and then, of the present round. True: give up. May be NULL. */
@@ -528,6 +538,9 @@ struct hv_snapshot_info {
 };
 /* Reads and checks everything but memory. -ENOENT, -EBADMSG, -EPROTO ... with error. */
 int hv_snapshot_open(int dir, const char *name, struct hv_snapshot **out, char *error);
+/* The same of files that somebody else has opened for reading. They are duplicated. */
+int hv_snapshot_open_files(const struct hv_snapshot_files *files, struct hv_snapshot **out,
+			   char *error);
 int hv_snapshot_info(struct hv_snapshot *s, struct hv_snapshot_info *out);
 enum hv_snapshot_verify { HV_SNAPSHOT_TRUST, HV_SNAPSHOT_VERIFY /* read all of memory */ };
 /*

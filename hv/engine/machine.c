@@ -313,16 +313,22 @@ int machine_hold(struct hv_machine *m)
 
 	hv_mutex_lock(&m->lock);
 	err = m->held ? -EBUSY : 0;
+	if (!err)
+		m->pause_asked = false;
 	m->held = true;
 	hv_mutex_unlock(&m->lock);
 	return err;
 }
 
-void machine_unhold(struct hv_machine *m)
+bool machine_unhold(struct hv_machine *m)
 {
+	bool asked;
+
 	hv_mutex_lock(&m->lock);
+	asked = m->pause_asked;
 	m->held = false;
 	hv_mutex_unlock(&m->lock);
+	return asked;
 }
 
 static bool is_held(struct hv_machine *m)
@@ -367,6 +373,9 @@ int hv_machine_start(struct hv_machine *m)
 int hv_machine_pause(struct hv_machine *m)
 {
 	machine_control_begin(m);
+	hv_mutex_lock(&m->lock);
+	m->pause_asked = m->held;
+	hv_mutex_unlock(&m->lock);
 	stop_and_wait(m, MACHINE_PAUSED);
 	machine_control_end(m);
 	return 0;

@@ -52,6 +52,7 @@ struct hv_machine {
 	enum machine_run run;			/* [M] */
 	bool busy;				/* [M] a control call is under way */
 	bool held;				/* [M] a migration decides when it runs: no start, no reset */
+	bool pause_asked;			/* [M] while it was held: it is not to go on by itself */
 	_Atomic uint64_t first_insn_ns;
 	struct hv_timer throttle_timer;
 	bool has_throttle;			/* [I] the timer is there */
@@ -71,7 +72,8 @@ int machine_go(struct hv_machine *m);
 void machine_spoil(struct hv_machine *m);
 /* In a control call: only the migration may start it, until this is taken back. -EBUSY. */
 int machine_hold(struct hv_machine *m);
-void machine_unhold(struct hv_machine *m);
+/* True: it was asked to pause meanwhile. */
+bool machine_unhold(struct hv_machine *m);
 /*
  * In a control call, parked: complete the access that the vCPU's last exit left open,
  * so that its state is that of an instruction's end. -EIO.

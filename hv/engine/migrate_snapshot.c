@@ -62,21 +62,34 @@ static const struct snapshot_ops ops = {
 	.progress = op_progress,
 };
 
+static void file_list(const struct hv_snapshot_files *files, int fds[SNAPSHOT_FILES])
+{
+	fds[SNAPSHOT_MANIFEST] = files->manifest;
+	fds[SNAPSHOT_STATE] = files->state;
+	fds[SNAPSHOT_MEMORY] = files->memory;
+	fds[SNAPSHOT_DIGESTS] = files->digests;
+	fds[SNAPSHOT_CONFIG] = files->config;
+}
+
 int hv_snapshot_create(struct hv_machine *m, struct hv_snapshot_config *config, char *error)
 {
 	struct job job = { .m = m, .config = config };
 	struct migrate_error e = { "" };
 	struct snapshot_request req;
+	int fds[SNAPSHOT_FILES];
 	int err;
 
 	if (!m || !config || (config->config_len && !config->config))
 		return -EINVAL;
+	if (config->files)
+		file_list(config->files, fds);
 	req = (struct snapshot_request){
 		.vm = m->vm,
 		.ops = &ops,
 		.ctx = &job,
 		.dir = config->dir,
 		.name = config->name,
+		.fds = config->files ? fds : NULL,
 		.config = config->config,
 		.config_len = config->config_len,
 	};
@@ -102,6 +115,24 @@ int hv_snapshot_open(int dir, const char *name, struct hv_snapshot **out, char *
 	return err;
 }
 
+int hv_snapshot_open_files(const struct hv_snapshot_files *files, struct hv_snapshot **out,
+			   char *error)
+{
+	struct migrate_error e = { "" };
+	int fds[SNAPSHOT_FILES];
+	struct snapshot *s;
+	int err;
+
+	if (!files || !out)
+		return -EINVAL;
+	file_list(files, fds);
+	err = snapshot_open_files(fds, &s, &e);
+	machine_report(error, &e, err);
+	if (!err)
+		*out = container_of(s, struct hv_snapshot, s);
+	return err;
+}
+
 int hv_snapshot_info(struct hv_snapshot *s, struct hv_snapshot_info *out)
 {
 	if (!s || !out)
@@ -111,7 +142,7 @@ int hv_snapshot_info(struct hv_snapshot *s, struct hv_snapshot_info *out)
 		.memory = s->s.memory,
 		.config = s->s.config,
 		.config_len = s->s.config_len,
-		.memory_fd = s->s.memory_fd,
+		.memory_fd = s->s.fds[SNAPSHOT_MEMORY],
 	};
 	return 0;
 }

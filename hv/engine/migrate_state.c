@@ -91,8 +91,7 @@ int machine_stop_held(struct hv_machine *m, bool *ran, struct migrate_error *err
 void machine_resume_held(struct hv_machine *m, bool ran)
 {
 	machine_control_begin(m);
-	machine_unhold(m);
-	if (ran)
+	if (!machine_unhold(m) && ran)
 		machine_go(m);
 	machine_control_end(m);
 }

@@ -31,7 +31,9 @@ struct taking {
 	struct snapshot_request *req;
 	struct migrate_error *error;
 	struct rounds rounds;
-	struct snapshot s; /* slots, and memory_fd */
+	struct snapshot s; /* slots */
+	int dir_fd;	   /* -1: the files are the caller's */
+	int memory_fd;
 	uint64_t *digests; /* of each page of the file */
 	uint64_t *present; /* a bit per page of the file that has data */
 	uint8_t *chunk;
@@ -57,7 +59,11 @@ static void part_name(char *out, size_t size, const char *name, const char *suff
 	snprintf(out, size, ".%s.%s", name, suffix);
 }
 
-static const char *const file_names[] = { "manifest", "state", "memory", "digests", "config" };
+const char *const snapshot_file_names[SNAPSHOT_FILES] = {
+	[SNAPSHOT_MANIFEST] = "manifest", [SNAPSHOT_STATE] = "state",
+	[SNAPSHOT_MEMORY] = "memory",	  [SNAPSHOT_DIGESTS] = "digests",
+	[SNAPSHOT_CONFIG] = "config",
+};
 
 /* A directory of ours with what we put there. */
 static int remove_dir(int dir, const char *name)
@@ -67,8 +73,8 @@ static int remove_dir(int dir, const char *name)
 
 	if (fd < 0)
 		return -errno;
-	for (i = 0; i < ARRAY_SIZE(file_names); i++)
-		unlinkat(fd, file_names[i], 0);
+	for (i = 0; i < SNAPSHOT_FILES; i++)
+		unlinkat(fd, snapshot_file_names[i], 0);
 	close(fd);
 	return unlinkat(dir, name, AT_REMOVEDIR) ? -errno : 0;
 }
@@ -170,12 +176,12 @@ static int put_zero_page(struct taking *t, uint64_t page)
 	if (!(t->present[page / 64] & bit))
 		return 0;
 	t->present[page / 64] &= ~bit;
-	if (fallocate(t->s.memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	if (fallocate(t->memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		      (off_t)(page * HV_PAGE_SIZE), HV_PAGE_SIZE)) {
 		static const uint8_t zeros[HV_PAGE_SIZE];
 
 		/* A file system without holes. */
-		err = write_at(t->s.memory_fd, zeros, HV_PAGE_SIZE, page * HV_PAGE_SIZE);
+		err = write_at(t->memory_fd, zeros, HV_PAGE_SIZE, page * HV_PAGE_SIZE);
 	}
 	return err;
 }
@@ -198,7 +204,7 @@ static int put_pages(struct taking *t, const uint8_t *data, uint64_t pages, uint
 			continue;
 		}
 		if (run)
-			err = write_at(t->s.memory_fd, page - run * HV_PAGE_SIZE, run * HV_PAGE_SIZE,
+			err = write_at(t->memory_fd, page - run * HV_PAGE_SIZE, run * HV_PAGE_SIZE,
 				       (first + i - run) * HV_PAGE_SIZE);
 		run = 0;
 		if (!err && i < pages) {
@@ -370,16 +376,22 @@ static int take_memory(struct taking *t)
 
 /* ---- files ------------------------------------------------------------------------------------------ */
 
-static int new_file(struct taking *t, const char *name)
+static int new_file(struct taking *t, enum snapshot_file file)
 {
-	int fd = openat(t->s.dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	const char *name = snapshot_file_names[file];
+	int fd;
 
+	if (t->req->fds)
+		fd = fcntl(t->req->fds[file], F_DUPFD_CLOEXEC, 3);
+	else
+		fd = openat(t->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	return fd < 0 ? disk(t, name, -errno) : fd;
 }
 
-static int put_file(struct taking *t, const char *name, const void *data, size_t len)
+static int put_file(struct taking *t, enum snapshot_file file, const void *data, size_t len)
 {
-	int fd = new_file(t, name), err;
+	const char *name = snapshot_file_names[file];
+	int fd = new_file(t, file), err;
 
 	if (fd < 0)
 		return fd;
@@ -410,13 +422,13 @@ static int put_manifest(struct taking *t)
 		},
 		&w, t->error);
 	if (!err)
-		err = put_file(t, "state", t->state.data, t->state.len);
+		err = put_file(t, SNAPSHOT_STATE, t->state.data, t->state.len);
+	if (!err && !req->fds)
+		err = put_file(t, SNAPSHOT_CONFIG, req->config, req->config_len);
 	if (!err)
-		err = put_file(t, "config", req->config, req->config_len);
+		err = put_file(t, SNAPSHOT_DIGESTS, t->digests, digests);
 	if (!err)
-		err = put_file(t, "digests", t->digests, digests);
-	if (!err)
-		err = put_file(t, "manifest", w.data, w.len);
+		err = put_file(t, SNAPSHOT_MANIFEST, w.data, w.len);
 	rec_writer_free(&w);
 	return err;
 }
@@ -442,10 +454,10 @@ static int prepare(struct taking *t)
 		t->digests[i] = zero;
 	/* The pause is no time for the first touch of the buffer's pages. */
 	memset(t->late, 0, PAUSE_PAGES * (size_t)HV_PAGE_SIZE);
-	t->s.memory_fd = new_file(t, "memory");
-	if (t->s.memory_fd < 0)
-		return t->s.memory_fd;
-	return ftruncate(t->s.memory_fd, (off_t)t->s.memory) ? disk(t, "memory", -errno) : 0;
+	t->memory_fd = new_file(t, SNAPSHOT_MEMORY);
+	if (t->memory_fd < 0)
+		return t->memory_fd;
+	return ftruncate(t->memory_fd, (off_t)t->s.memory) ? disk(t, "memory", -errno) : 0;
 }
 
 static int take(struct taking *t)
@@ -455,11 +467,11 @@ static int take(struct taking *t)
 
 	if (!err)
 		err = take_memory(t);
-	if (!err && fsync(t->s.memory_fd))
+	if (!err && fsync(t->memory_fd))
 		err = disk(t, "memory", -errno);
 	if (!err)
 		err = put_manifest(t);
-	if (!err && fsync(t->s.dir_fd))
+	if (!err && t->dir_fd >= 0 && fsync(t->dir_fd))
 		err = disk(t, "the directory", -errno);
 	for (i = 0; !err && i <= t->s.memory / HV_PAGE_SIZE / 64; i++)
 		t->req->pages += (uint64_t)__builtin_popcountll(t->present[i]);
@@ -477,29 +489,43 @@ static void clean_up(struct taking *t)
 	hv_free(t->chunk);
 	hv_free(t->late);
 	hv_free(t->late_gpa);
-	if (t->s.memory_fd >= 0)
-		close(t->s.memory_fd);
-	close(t->s.dir_fd);
+	if (t->memory_fd >= 0)
+		close(t->memory_fd);
+	if (t->dir_fd >= 0)
+		close(t->dir_fd);
+}
+
+static int create_in_files(struct snapshot_request *req, struct migrate_error *error)
+{
+	struct taking t = { .req = req, .error = error, .dir_fd = -1, .memory_fd = -1 };
+	int err;
+
+	rec_writer_init(&t.state);
+	err = take(&t);
+	clean_up(&t);
+	return err;
 }
 
 int snapshot_create(struct snapshot_request *req, struct migrate_error *error)
 {
-	struct taking t = { .req = req, .error = error, .s = { .memory_fd = -1 } };
+	struct taking t = { .req = req, .error = error, .memory_fd = -1 };
 	char part[SNAPSHOT_NAME_MAX + 16];
 	struct stat st;
-	int err = snapshot_name_check(req->name);
+	int err = req->fds ? 0 : snapshot_name_check(req->name);
 
 	if (err || req->config_len > SNAPSHOT_CONFIG_MAX)
 		return migrate_fail(error, -EINVAL, "the name or the configuration cannot be used");
+	req->pages = req->pause_us = 0;
+	if (req->fds)
+		return create_in_files(req, error);
 	if (!fstatat(req->dir, req->name, &st, AT_SYMLINK_NOFOLLOW))
 		return migrate_fail(error, -EEXIST, "%s: is there already", req->name);
-	req->pages = req->pause_us = 0;
 	part_name(part, sizeof(part), req->name, "part");
 	remove_dir(req->dir, part); /* of an attempt that was cut short */
 	if (mkdirat(req->dir, part, 0700))
 		return migrate_fail(error, -errno, "%s: %s", part, strerror(errno));
-	t.s.dir_fd = openat(req->dir, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (t.s.dir_fd < 0) {
+	t.dir_fd = openat(req->dir, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (t.dir_fd < 0) {
 		err = migrate_fail(error, -errno, "%s: %s", part, strerror(errno));
 	} else {
 		rec_writer_init(&t.state);

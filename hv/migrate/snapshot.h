@@ -40,12 +40,26 @@ struct snapshot_ops {
 	bool (*progress)(void *ctx, uint64_t done, uint64_t total, unsigned int round);
 };
 
+enum snapshot_file {
+	SNAPSHOT_MANIFEST,
+	SNAPSHOT_STATE,
+	SNAPSHOT_MEMORY,
+	SNAPSHOT_DIGESTS,
+	SNAPSHOT_CONFIG,
+	SNAPSHOT_FILES,
+};
+
 struct snapshot_request {
 	struct hv_vm *vm;
 	const struct snapshot_ops *ops;
 	void *ctx;
 	int dir;	  /* where the new directory goes */
 	const char *name; /* of it: no '/', not beginning with '.' */
+	/*
+	 * Not NULL: the files, empty and open for writing, instead of dir and name. The
+	 * caller sees to the directory, and to the file of the configuration.
+	 */
+	const int *fds;
 	const void *config;
 	size_t config_len;
 	uint64_t pause_us; /* out: how long the guest stood still */
@@ -56,7 +70,7 @@ struct snapshot_request {
 int snapshot_create(struct snapshot_request *req, struct migrate_error *error);
 
 struct snapshot {
-	int dir_fd, memory_fd;
+	int fds[SNAPSHOT_FILES]; /* ours */
 	uint8_t *state, *config; /* owned */
 	uint64_t state_len, config_len, memory, created_ns;
 	unsigned int nr_slots;
@@ -67,6 +81,9 @@ struct snapshot {
 
 /* Everything but memory is read and checked. -EBADMSG, -EPROTO, -ENOENT, -errno. */
 int snapshot_open(int dir, const char *name, struct snapshot **out, struct migrate_error *error);
+/* The same of open files, which are duplicated. */
+int snapshot_open_files(const int fds[SNAPSHOT_FILES], struct snapshot **out,
+			struct migrate_error *error);
 void snapshot_close(struct snapshot *s);
 /* The machine's RAM lies where the snapshot's does. -EPROTO. */
 int snapshot_check(const struct snapshot *s, struct hv_vm *vm, struct migrate_error *error);

@@ -12,6 +12,7 @@ struct snapshot_manifest {
 	uint32_t state_crc, config_crc, digests_crc;
 };
 
+extern const char *const snapshot_file_names[SNAPSHOT_FILES];
 int snapshot_name_check(const char *name); /* -EINVAL */
 /* Fills in slots and memory of s. */
 int snapshot_layout(struct hv_vm *vm, struct snapshot *s, struct migrate_error *error);

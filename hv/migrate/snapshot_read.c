@@ -104,20 +104,16 @@ int snapshot_manifest_load(struct snapshot_manifest *m, const void *image, size_
 
 /* ---- files --------------------------------------------------------------------------------- */
 
-static int open_file(const struct snapshot *s, const char *name, uint64_t *size,
+static int file_size(const struct snapshot *s, enum snapshot_file file, uint64_t *size,
 		     struct migrate_error *error)
 {
-	int fd = openat(s->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
 
-	if (fd < 0)
-		return migrate_fail(error, -errno, "%s: %s", name, strerror(errno));
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
-		close(fd);
-		return migrate_fail(error, -EBADMSG, "%s: not a regular file", name);
-	}
+	if (fstat(s->fds[file], &st) || !S_ISREG(st.st_mode))
+		return migrate_fail(error, -EBADMSG, "%s: not a regular file",
+				    snapshot_file_names[file]);
 	*size = (uint64_t)st.st_size;
-	return fd;
+	return 0;
 }
 
 static int read_at(int fd, void *to, uint64_t len, uint64_t offset)
@@ -139,21 +135,19 @@ static int read_at(int fd, void *to, uint64_t len, uint64_t offset)
 }
 
 /* A whole file of at most max bytes. *data is the caller's. */
-static int read_file(const struct snapshot *s, const char *name, uint64_t max, uint8_t **data,
-		     uint64_t *len, struct migrate_error *error)
+static int read_file(const struct snapshot *s, enum snapshot_file file, uint64_t max,
+		     uint8_t **data, uint64_t *len, struct migrate_error *error)
 {
-	int fd = open_file(s, name, len, error), err;
+	const char *name = snapshot_file_names[file];
+	int err = file_size(s, file, len, error);
 
-	if (fd < 0)
-		return fd;
-	if (*len > max) {
-		close(fd);
+	if (err)
+		return err;
+	if (*len > max)
 		return migrate_fail(error, -EBADMSG, "%s: %llu bytes are more than it may have", name,
 				    (unsigned long long)*len);
-	}
 	*data = hv_alloc(*len ? *len : 1);
-	err = *data ? read_at(fd, *data, *len, 0) : -ENOMEM;
-	close(fd);
+	err = *data ? read_at(s->fds[file], *data, *len, 0) : -ENOMEM;
 	if (err) {
 		hv_free(*data);
 		*data = NULL;
@@ -162,11 +156,12 @@ static int read_file(const struct snapshot *s, const char *name, uint64_t max, u
 	return 0;
 }
 
-static int read_checked(const struct snapshot *s, const char *name, uint64_t want, uint32_t crc,
-			uint8_t **data, struct migrate_error *error)
+static int read_checked(const struct snapshot *s, enum snapshot_file file, uint64_t want,
+			uint32_t crc, uint8_t **data, struct migrate_error *error)
 {
+	const char *name = snapshot_file_names[file];
 	uint64_t len;
-	int err = read_file(s, name, want, data, &len, error);
+	int err = read_file(s, file, want, data, &len, error);
 
 	if (err)
 		return err;
@@ -182,7 +177,7 @@ static int read_manifest(struct snapshot_manifest *m, struct migrate_error *erro
 {
 	uint8_t *image = NULL;
 	uint64_t len;
-	int err = read_file(m->s, "manifest", REC_PAYLOAD_MAX, &image, &len, error);
+	int err = read_file(m->s, SNAPSHOT_MANIFEST, REC_PAYLOAD_MAX, &image, &len, error);
 
 	if (!err) {
 		struct migrate_error why = { "" };
@@ -198,39 +193,40 @@ static int read_manifest(struct snapshot_manifest *m, struct migrate_error *erro
 static int load_files(struct snapshot *s, struct migrate_error *error)
 {
 	struct snapshot_manifest m = { .s = s };
-	uint64_t size;
+	uint64_t size = 0;
 	int err = read_manifest(&m, error);
 
 	if (!err)
-		err = read_checked(s, "state", s->state_len, m.state_crc, &s->state, error);
+		err = read_checked(s, SNAPSHOT_STATE, s->state_len, m.state_crc, &s->state, error);
 	if (!err)
-		err = read_checked(s, "config", s->config_len, m.config_crc, &s->config, error);
+		err = read_checked(s, SNAPSHOT_CONFIG, s->config_len, m.config_crc, &s->config, error);
+	if (!err)
+		err = file_size(s, SNAPSHOT_DIGESTS, &size, error);
+	if (!err)
+		err = file_size(s, SNAPSHOT_MEMORY, &size, error);
 	if (err)
 		return err;
-	s->memory_fd = open_file(s, "memory", &size, error);
-	if (s->memory_fd < 0)
-		return s->memory_fd;
 	if (size != s->memory)
 		return migrate_fail(error, -EBADMSG, "memory: %llu bytes, and the manifest says %llu",
 				    (unsigned long long)size, (unsigned long long)s->memory);
 	return 0;
 }
 
-int snapshot_open(int dir, const char *name, struct snapshot **out, struct migrate_error *error)
+static struct snapshot *snapshot_new(void)
 {
-	struct snapshot *s;
-	int err = snapshot_name_check(name);
+	struct snapshot *s = hv_zalloc(sizeof(*s));
+	unsigned int i;
 
-	if (err)
-		return migrate_fail(error, err, "such a name no snapshot has");
-	s = hv_zalloc(sizeof(*s));
-	if (!s)
-		return migrate_fail(error, -ENOMEM, "out of memory");
-	s->memory_fd = -1;
-	s->dir_fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (s->dir_fd < 0)
-		err = migrate_fail(error, -errno, "%s: %s", name, strerror(errno));
-	else
+	for (i = 0; s && i < SNAPSHOT_FILES; i++)
+		s->fds[i] = -1;
+	return s;
+}
+
+/* Takes s, whose files are open or not there by err. */
+static int finish_open(struct snapshot *s, int err, struct snapshot **out,
+		       struct migrate_error *error)
+{
+	if (!err)
 		err = load_files(s, error);
 	if (err) {
 		snapshot_close(s);
@@ -240,14 +236,59 @@ int snapshot_open(int dir, const char *name, struct snapshot **out, struct migra
 	return 0;
 }
 
+int snapshot_open(int dir, const char *name, struct snapshot **out, struct migrate_error *error)
+{
+	struct snapshot *s;
+	unsigned int i;
+	int err = snapshot_name_check(name), fd;
+
+	if (err)
+		return migrate_fail(error, err, "such a name no snapshot has");
+	s = snapshot_new();
+	if (!s)
+		return migrate_fail(error, -ENOMEM, "out of memory");
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		err = migrate_fail(error, -errno, "%s: %s", name, strerror(errno));
+	for (i = 0; i < SNAPSHOT_FILES && !err; i++) {
+		s->fds[i] = openat(fd, snapshot_file_names[i],
+				   O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (s->fds[i] < 0)
+			err = migrate_fail(error, -errno, "%s: %s", snapshot_file_names[i],
+					   strerror(errno));
+	}
+	if (fd >= 0)
+		close(fd);
+	return finish_open(s, err, out, error);
+}
+
+int snapshot_open_files(const int fds[SNAPSHOT_FILES], struct snapshot **out,
+			struct migrate_error *error)
+{
+	struct snapshot *s = snapshot_new();
+	unsigned int i;
+	int err = 0;
+
+	if (!s)
+		return migrate_fail(error, -ENOMEM, "out of memory");
+	for (i = 0; i < SNAPSHOT_FILES && !err; i++) {
+		s->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (s->fds[i] < 0)
+			err = migrate_fail(error, -errno, "%s: %s", snapshot_file_names[i],
+					   strerror(errno));
+	}
+	return finish_open(s, err, out, error);
+}
+
 void snapshot_close(struct snapshot *s)
 {
+	unsigned int i;
+
 	if (!s)
 		return;
-	if (s->memory_fd >= 0)
-		close(s->memory_fd);
-	if (s->dir_fd >= 0)
-		close(s->dir_fd);
+	for (i = 0; i < SNAPSHOT_FILES; i++)
+		if (s->fds[i] >= 0)
+			close(s->fds[i]);
 	hv_free(s->state);
 	hv_free(s->config);
 	hv_free(s);
@@ -257,7 +298,7 @@ void snapshot_close(struct snapshot *s)
 
 int snapshot_check(const struct snapshot *s, struct hv_vm *vm, struct migrate_error *error)
 {
-	struct snapshot here = { .memory_fd = -1 };
+	struct snapshot here = { .memory = 0 };
 	int err = snapshot_layout(vm, &here, error);
 
 	if (err)
@@ -287,7 +328,7 @@ static int verify_pages(const struct snapshot *s, uint64_t first, uint64_t pages
 			const uint64_t *digests, uint8_t *buf, struct migrate_error *error)
 {
 	uint64_t i;
-	int err = read_at(s->memory_fd, buf, pages * HV_PAGE_SIZE, first * HV_PAGE_SIZE);
+	int err = read_at(s->fds[SNAPSHOT_MEMORY], buf, pages * HV_PAGE_SIZE, first * HV_PAGE_SIZE);
 
 	if (err)
 		return migrate_fail(error, err, "memory: %s", strerror(-err));
@@ -309,7 +350,7 @@ int snapshot_verify(const struct snapshot *s, struct migrate_error *error)
 	int err = read_manifest(&m, error);
 
 	if (!err)
-		err = read_checked(s, "digests", pages * 8, m.digests_crc, &digests, error);
+		err = read_checked(s, SNAPSHOT_DIGESTS, pages * 8, m.digests_crc, &digests, error);
 	if (!err) {
 		buf = hv_alloc(VERIFY_PAGES * (size_t)HV_PAGE_SIZE);
 		if (!buf)

@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -200,6 +202,131 @@ static void test_names(void **state)
 	assert_int_equal(hv_snapshot_delete(dir, "none"), -ENOENT);
 	assert_int_equal(entries(), before);
 	mf_machine_free(mm);
+}
+
+/* ---- files that somebody else has opened ------------------------------------------------ */
+
+static struct hv_snapshot_files open_all(const char *name, int flags)
+{
+	static const char *const names[] = { "manifest", "state", "memory", "digests", "config" };
+	char path[64];
+	int fds[5], i;
+
+	for (i = 0; i < 5; i++) {
+		snprintf(path, sizeof(path), "%s/%s", name, names[i]);
+		fds[i] = openat(dir, path, flags, 0600);
+		assert_true(fds[i] >= 0);
+	}
+	return (struct hv_snapshot_files){ fds[0], fds[1], fds[2], fds[3], fds[4] };
+}
+
+static void close_all(const struct hv_snapshot_files *f)
+{
+	close(f->manifest);
+	close(f->state);
+	close(f->memory);
+	close(f->digests);
+	close(f->config);
+}
+
+/* A worker's way: it can open nothing, and gets every file. */
+static void test_given_files(void **state)
+{
+	struct mf_machine *mm = started(1, "vmx");
+	struct hv_snapshot_files files;
+	struct hv_snapshot_config c = { .files = &files, .config = "{\"b\":2}", .config_len = 7 };
+	struct hv_snapshot_info info;
+	char error[HV_ERROR_SIZE] = "";
+	struct hv_snapshot *s;
+
+	assert_int_equal(mkdirat(dir, "given", 0700), 0);
+	files = open_all("given", O_RDWR | O_CREAT | O_EXCL);
+	assert_int_equal(write(files.config, c.config, c.config_len), 7);
+	assert_int_equal(hv_snapshot_create(mm->m, &c, error), 0);
+	close_all(&files);
+	assert_true(mf_wait_done(mm));
+	mf_machine_free(mm);
+	files = open_all("given", O_RDONLY);
+	assert_int_equal(hv_snapshot_open_files(&files, &s, error), 0);
+	assert_int_equal(hv_snapshot_info(s, &info), 0);
+	assert_int_equal(info.config_len, 7);
+	assert_memory_equal(info.config, "{\"b\":2}", 7);
+	hv_snapshot_close(s);
+	/* What is not open, or another's, is an error. */
+	close(files.digests);
+	files.digests = -1;
+	assert_int_equal(hv_snapshot_open_files(&files, &s, error), -EBADF);
+	assert_non_null(strstr(error, "digests"));
+	files.digests = open("/dev/null", O_RDONLY);
+	assert_int_equal(hv_snapshot_open_files(&files, &s, error), -EBADMSG);
+	close_all(&files);
+	run_on("given", 1, "svm");
+	assert_int_equal(hv_snapshot_delete(dir, "given"), 0);
+}
+
+/* No room at any moment: an error, and the guest runs on. */
+static void test_no_room(void **state)
+{
+	const struct mf_guest guest = { .pages = 512, .rounds = 1500, .dot = 10 };
+	struct mf_machine *mm = mf_machine_new(&guest, 1, NULL, NULL);
+	const rlim_t room[] = { 0, 4096, MF_MEMORY - 1 };
+	struct hv_snapshot_config c = { .dir = dir, .name = "room" };
+	char error[HV_ERROR_SIZE] = "";
+	unsigned int before = entries(), i;
+	struct rlimit old, limit;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(hv_machine_start(mm->m), 0);
+	assert_true(mf_wait_dots(mm, 1));
+	for (i = 0; i < 3; i++) {
+		int err;
+
+		limit = (struct rlimit){ room[i], old.rlim_max };
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+		err = hv_snapshot_create(mm->m, &c, error);
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+		assert_int_equal(err, -EFBIG);
+		assert_non_null(strstr(error, "memory"));
+		assert_int_equal(entries(), before);
+	}
+	assert_true(mf_wait_done(mm));
+	mf_machine_free(mm);
+}
+
+struct pauser {
+	struct mf_machine *mm;
+	bool asked;
+};
+
+static bool pause_at_once(void *ctx, uint64_t done, uint64_t total, unsigned int round)
+{
+	struct pauser *p = ctx;
+
+	if (!p->asked)
+		assert_int_equal(hv_machine_pause(p->mm->m), 0);
+	p->asked = true;
+	return false;
+}
+
+/* Somebody pauses the guest while a snapshot is taken: it stays paused. */
+static void test_paused_meanwhile(void **state)
+{
+	struct mf_machine *mm = started(1, NULL);
+	struct pauser p = { .mm = mm };
+	struct hv_snapshot_config c = { .dir = dir, .name = "meanwhile", .progress = pause_at_once,
+					.ctx = &p };
+	size_t len;
+
+	assert_int_equal(hv_snapshot_create(mm->m, &c, NULL), 0);
+	assert_true(p.asked);
+	len = mm->len;
+	usleep(50000);
+	assert_int_equal(mm->len, len);
+	assert_int_equal(hv_machine_start(mm->m), 0);
+	assert_true(mf_wait_done(mm));
+	mf_machine_free(mm);
+	assert_int_equal(hv_snapshot_delete(dir, "meanwhile"), 0);
 }
 
 static bool cancel_at(void *ctx, uint64_t done, uint64_t total, unsigned int round)
@@ -410,6 +537,9 @@ int main(void)
 		cmocka_unit_test(test_many_in_a_row),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_given_files),
+		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_paused_meanwhile),
 		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_left_over),
 		cmocka_unit_test(test_reset_after_restore),
