@@ -240,7 +240,7 @@ static void write_tsc_offset(struct hv_vcpu *vcpu, uint64_t offset)
 	svm_touch(vcpu, SVM_CLEAN_INTERCEPTS);
 }
 
-/* The one exception that is intercepted depends on the kind of paging: fixed by svm_configure(). */
+/* The exceptions that are intercepted depend on the kind of paging: fixed by svm_configure(). */
 static void update_exception_bitmap(struct hv_vcpu *vcpu)
 {
 }

@@ -195,6 +195,7 @@ static const struct {
 	[SVM_EXIT_WRITE_CR0 + 3] = { "WRITE_CR3", handle_cr_write },
 	[SVM_EXIT_WRITE_CR0 + 4] = { "WRITE_CR4", handle_cr_write },
 	[SVM_EXIT_WRITE_CR0 + 8] = { "WRITE_CR8", handle_cr_write },
+	[SVM_EXIT_EXCEPTION + X86_UD] = { "EXCEPTION_UD", vcpu_handle_undefined },
 	[SVM_EXIT_EXCEPTION + X86_PF] = { "EXCEPTION_PF", handle_page_fault },
 	EXIT(INTR, handle_nothing),
 	EXIT(NMI, handle_nothing),

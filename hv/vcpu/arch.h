@@ -13,6 +13,7 @@
 #include "hv/vcpu/vcpu.h"
 
 struct x86_cpu;
+struct x86_insn;
 
 /* ---- CPU model ------------------------------------------------------------------------------- */
 #define VCPU_CPUID_MAX 64
@@ -88,7 +89,7 @@ struct vcpu_emulator {
 	unsigned int nr_written;
 	bool todo;			/* ops[nr_ops] is noted and not done */
 	bool retry;			/* a slot is in transition: back to the guest */
-	bool exit_to_user, cr_written;
+	bool exit_to_user, cr_written, hypercall;
 	uint64_t user_rip;		/* of the access that the user does */
 	int error;
 };
@@ -176,8 +177,15 @@ int events_pending_interrupt(struct hv_vcpu *vcpu);
 void paging_changed(struct hv_vcpu *vcpu);
 bool paging_load_pdptrs(struct hv_vcpu *vcpu, uint64_t cr3);
 bool paging_is_pae(const struct hv_regs_cache *r);
+/* exits.c: VMCALL or VMMCALL of `len` bytes at rip; returns 1 */
+int vcpu_hypercall(struct hv_vcpu *vcpu, unsigned int len);
 /* emulate.c */
 #define HV_INTERNAL_EMULATION 1 /* suberror: KVM's number for an emulation failure */
+/*
+ * The instruction at rip: 0; -EILSEQ: undefined, or not to be fetched; -EAGAIN: a slot is
+ * in transition; -ENOMEM.
+ */
+int emulate_decode(struct hv_vcpu *vcpu, struct x86_insn *insn);
 void emulate_reset(struct hv_vcpu *vcpu);
 void emulate_destroy(struct hv_vcpu *vcpu);
 

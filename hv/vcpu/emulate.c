@@ -302,6 +302,16 @@ static int emul_poll(struct x86_cpu *cpu, uint32_t which)
 	return X86_OK;
 }
 
+/* The guest's processor has neither VMX nor SVM, but hypercalls of both kinds. */
+static int emul_virt_insn(struct x86_cpu *cpu, enum x86_virt_insn what,
+			  struct x86_intercept_info *info)
+{
+	if (what != X86_VMCALL && what != X86_VMMCALL)
+		return x86_set_fault(cpu, X86_UD, 0);
+	vcpu_of(cpu)->arch->emul.hypercall = true;
+	return X86_EXIT;
+}
+
 static uint64_t emul_cr8_read(struct x86_cpu *cpu)
 {
 	return vcpu_get_cr8(vcpu_of(cpu));
@@ -329,6 +339,8 @@ static const struct x86_ops emulator_ops = {
 	.io_out = emul_io_out,
 	.rdtsc = emul_rdtsc,
 	.rdpmc = emul_rdpmc,
+	.vmx_insn = emul_virt_insn,
+	.svm_insn = emul_virt_insn,
 	.poll = emul_poll,
 	.cr8_read = emul_cr8_read,
 	.cr8_write = emul_cr8_write,
@@ -412,7 +424,7 @@ static int attempt(struct hv_vcpu *vcpu, struct x86_cpu *cpu)
 
 	e->next_op = 0;
 	e->nr_written = 0;
-	e->todo = e->retry = e->exit_to_user = false;
+	e->todo = e->retry = e->exit_to_user = e->hypercall = false;
 	e->error = 0;
 	state_in(vcpu, cpu);
 	hv_rcu_read_lock();
@@ -436,6 +448,8 @@ static int emulate(struct hv_vcpu *vcpu)
 		}
 		if (e->retry)
 			return 1;
+		if (e->hypercall)
+			return vcpu_hypercall(vcpu, cpu->insn_len);
 		if (e->error || !e->todo)
 			return vcpu_exit_internal_error(vcpu, HV_INTERNAL_EMULATION,
 							"emulation at rip 0x%llx failed",
@@ -487,13 +501,39 @@ int vcpu_emulate_instruction(struct hv_vcpu *vcpu, hv_gpa_t gpa_hint)
 	return emulate(vcpu);
 }
 
-static unsigned int insn_len_at_rip(struct x86_cpu *cpu)
+static int decode_at_rip(struct x86_cpu *cpu, struct x86_insn *insn)
 {
-	struct x86_insn insn;
 	uint8_t bytes[15];
 	unsigned int n = x86_fetch_bytes(cpu, bytes, sizeof(bytes));
 
-	return x86_decode(bytes, n, x86_code_mode(cpu), &insn) ? 0 : insn.len;
+	return x86_decode(bytes, n, x86_code_mode(cpu), insn);
+}
+
+static unsigned int insn_len_at_rip(struct x86_cpu *cpu)
+{
+	struct x86_insn insn;
+
+	return decode_at_rip(cpu, &insn) ? 0 : insn.len;
+}
+
+int emulate_decode(struct hv_vcpu *vcpu, struct x86_insn *insn)
+{
+	struct vcpu_emulator *e = &vcpu->arch->emul;
+	int r = need_cpu(vcpu);
+
+	if (r)
+		return r;
+	e->nr_written = 0;
+	e->retry = false;
+	e->error = 0;
+	state_in(vcpu, e->cpu);
+	hv_rcu_read_lock();
+	r = decode_at_rip(e->cpu, insn);
+	report_written(vcpu); /* Accessed bits of the guest's tables */
+	hv_rcu_read_unlock();
+	if (e->retry)
+		return -EAGAIN;
+	return r ? -EILSEQ : 0;
 }
 
 int vcpu_emulate_task_switch(struct hv_vcpu *vcpu, const struct x86_icpt_task *task,

@@ -145,7 +145,7 @@ static int64_t hypercall_send_ipi(struct hv_vcpu *vcpu, bool wide)
 }
 
 /* Linux Documentation/virt/kvm/x86/hypercalls.rst. */
-int vcpu_emulate_hypercall(struct hv_vcpu *vcpu)
+int vcpu_hypercall(struct hv_vcpu *vcpu, unsigned int len)
 {
 	struct hv_gprs *g = vcpu_gprs(vcpu);
 	bool wide = code64(vcpu);
@@ -159,8 +159,13 @@ int vcpu_emulate_hypercall(struct hv_vcpu *vcpu)
 	else if (nr == KVM_HC_SEND_IPI)
 		ret = hypercall_send_ipi(vcpu, wide);
 	g->r[X86_RAX] = wide ? (uint64_t)ret : (uint32_t)ret;
-	vcpu_skip_instruction(vcpu, 0);
+	vcpu_skip_instruction(vcpu, len);
 	return 1;
+}
+
+int vcpu_emulate_hypercall(struct hv_vcpu *vcpu)
+{
+	return vcpu_hypercall(vcpu, 0);
 }
 
 /* ---- port I/O by register ----------------------------------------------------------------------- */

@@ -112,6 +112,8 @@ int vcpu_emulate_invd(struct hv_vcpu *vcpu); /* and WBINVD */
 int vcpu_emulate_rdpmc(struct hv_vcpu *vcpu);
 int vcpu_emulate_nop(struct hv_vcpu *vcpu); /* MONITOR, MWAIT, PAUSE: skip */
 int vcpu_emulate_ud(struct hv_vcpu *vcpu);
+/* #UD, intercepted: serves the other vendor's hypercall instruction, else the guest gets it. */
+int vcpu_handle_undefined(struct hv_vcpu *vcpu);
 /* INVPCID as intercepted under shadow paging: type and descriptor are operands of the exit. */
 int vcpu_emulate_invpcid(struct hv_vcpu *vcpu, uint64_t type, uint64_t descriptor_gva);
 int vcpu_emulate_invlpg(struct hv_vcpu *vcpu, uint64_t gva);

@@ -160,13 +160,18 @@ static int vcpu_create(struct hv_vcpu *vcpu)
 	return 0;
 }
 
+static uint32_t exception_bitmap(struct hv_vcpu *vcpu)
+{
+	return 1u << X86_UD | (vmx_shadow(vcpu) ? 1u << X86_PF : 0);
+}
+
 static void vcpu_reset(struct hv_vcpu *vcpu, bool init_event)
 {
 	struct vmx_vcpu *v = vmx_of(vcpu);
 
 	v->event_pending = false;
 	v->emulate = false;
-	v->exception_bitmap = vmx_shadow(vcpu) ? 1u << X86_PF : 0;
+	v->exception_bitmap = exception_bitmap(vcpu);
 	if (v->loaded)
 		vmcs_write(vcpu, VMCS_ENTRY_INTR_INFO, 0);
 }
@@ -271,7 +276,7 @@ static void update_exception_bitmap(struct hv_vcpu *vcpu)
 {
 	struct vmx_vcpu *v = vmx_of(vcpu);
 
-	v->exception_bitmap = vmx_shadow(vcpu) ? 1u << X86_PF : 0;
+	v->exception_bitmap = exception_bitmap(vcpu);
 	if (v->loaded)
 		vmcs_write(vcpu, VMCS_EXCEPTION_BITMAP, v->exception_bitmap);
 }

@@ -33,6 +33,8 @@ static int handle_exception_nmi(struct hv_vcpu *vcpu)
 		error = (uint32_t)vmcs_read(vcpu, VMCS_EXIT_INTR_ERROR);
 		return vcpu_handle_page_fault(vcpu, qualification(vcpu), error);
 	}
+	if (vector == X86_UD)
+		return vcpu_handle_undefined(vcpu);
 	return vcpu_exit_unknown(vcpu, VMX_EXIT_EXCEPTION_NMI | (uint64_t)info << 32);
 }
 
