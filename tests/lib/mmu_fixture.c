@@ -12,6 +12,7 @@
 #include "hv/base/lock.h"
 #include "hv/base/rcu.h"
 #include "hv/cpu/processor.h"
+#include "hv/vm/dirty.h"
 #include "hv/vm/hardware.h"
 
 #define CHECK(cond)                                                                                \
@@ -164,6 +165,8 @@ struct mx *mx_new(const struct mx_config *config)
 	CHECK(vm_create(&params, &m->vm) == 0);
 	if (config->five_level)
 		CHECK(mmu_set_tdp_level(m->vm, 5) == 0);
+	if (config->ring_entries)
+		CHECK(dirty_ring_enable(m->vm, config->ring_entries) == 0);
 	m->nr = config->vcpus ? config->vcpus : 1;
 	for (i = 0; i < m->nr; i++)
 		add_vcpu(m, i);
@@ -229,8 +232,10 @@ bool mx_enter(struct mx_vcpu *v)
 	vcpu_check_request(vcpu, HV_REQ_PML_FLUSH);
 	vcpu_check_request(vcpu, HV_REQ_PAUSE);
 	if (vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH) |
-	    vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH_GUEST))
-		hw_flush(&v->hw);
+	    vcpu_check_request(vcpu, HV_REQ_TLB_FLUSH_GUEST)) {
+		if (!v->deaf)
+			hw_flush(&v->hw);
+	}
 	if (mmu_reload(vcpu))
 		return false;
 	atomic_store(&v->kicked, false);

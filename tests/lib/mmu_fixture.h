@@ -20,6 +20,7 @@ struct mx_config {
 	bool pml;
 	bool use_tlb;
 	bool five_level;
+	uint32_t ring_entries;	/* of a dirty ring for each vCPU; 0: none */
 	unsigned int vcpus;	/* 0: 1 */
 };
 
@@ -32,6 +33,7 @@ struct mx_vcpu {
 	hv_gpa_t last_gpa; /* of the last emulated access */
 	bool last_mmio;
 	uint64_t last_cr2, last_error; /* guest fault */
+	bool deaf; /* a defect on request: the TLB is not flushed when it should be */
 };
 
 struct mx {

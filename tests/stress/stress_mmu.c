@@ -2,21 +2,27 @@
 /*
  * The MMU under everything at once.
  *
- *	stress_mmu [seconds per configuration [configuration]]
+ *	stress_mmu [seconds per configuration [configuration [defect]]]
  *
  * vCPU threads run a guest that reads and writes its pages through a processor with
  * a TLB (tests/lib/mmu_hw.h). Around it, each in a thread of its own: a slot that is
  * created, moved and deleted; memory that is taken away; a migration that turns
- * logging on, copies, and compares at the end; two readers with cursors; root
- * invalidation and the NX toggle; ageing; host CPUs off and on.
+ * logging on, copies by the bitmap or by the rings, and compares at the end; three
+ * readers with cursors; root invalidation and the NX toggle; ageing; host CPUs off
+ * and on.
  *
  * Invariants:
  *  - a page reads as what its one writer wrote last (or as zero, where memory is
  *    taken away, and never again as before then);
  *  - in guest mode no translation leads into a range whose invalidation has started
  *    and returned, into a slot that is gone, or to another page than the slot says;
+ *  - an access to a slot that has been there all the while is not MMIO;
  *  - what a reader of the log has copied is, when the guest stands still and the last
- *    round is done, what the memory holds: no write was missing from the log.
+ *    round is done, what the memory holds: no write was missing from the log;
+ *  - one VM is listed and counted, whatever CPUs come and go, and none afterwards.
+ *
+ * Each of these has a defect (see `defects`) that it must find; checks_find.sh asks
+ * for them one by one.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -39,6 +45,8 @@
 #define MB (1ULL << 20)
 
 #define VCPUS 2
+#define READERS 3
+#define RING_ENTRIES 1024
 /* Guest-physical layout, in pages: slots 0 (logged), 1 (migrated), 2 (comes and goes), 3 (taken away). */
 #define LOG_GFN	  0x0ULL
 #define MIG_GFN	  0x1000ULL
@@ -64,6 +72,7 @@ struct config {
 	struct mx_config mx;
 	enum hv_mmu_dirty_mode mode;
 	bool guest_tables;
+	bool ring; /* the migration collects from the vCPUs' rings */
 	bool no_cursors; /* so that slots are not logged at times, and huge leaves come and go */
 };
 
@@ -72,6 +81,10 @@ static const struct config configs[] = {
 	{ .name = "ept-noad", .mx = { .kind = HW_EPT, .no_ad = true } },
 	{ .name = "ept-dbit", .mx = { .kind = HW_EPT }, .mode = HV_MMU_DIRTY_DBIT },
 	{ .name = "ept-pml", .mx = { .kind = HW_EPT, .pml = true }, .mode = HV_MMU_DIRTY_PML },
+	{ .name = "ept-ring", .mx = { .kind = HW_EPT, .ring_entries = RING_ENTRIES }, .ring = true },
+	{ .name = "ept-pml-ring",
+	  .mx = { .kind = HW_EPT, .pml = true, .ring_entries = RING_ENTRIES },
+	  .mode = HV_MMU_DIRTY_PML, .ring = true },
 	{ .name = "ept-huge", .mx = { .kind = HW_EPT }, .no_cursors = true },
 	{ .name = "ept-noad-huge", .mx = { .kind = HW_EPT, .no_ad = true }, .no_cursors = true },
 	{ .name = "npt-dbit-huge", .mx = { .kind = HW_NPT }, .mode = HV_MMU_DIRTY_DBIT,
@@ -79,9 +92,47 @@ static const struct config configs[] = {
 	{ .name = "npt-5level", .mx = { .kind = HW_NPT, .five_level = true } },
 	{ .name = "shadow-flat", .mx = { .kind = HW_X86_PAE } },
 	{ .name = "shadow-paging", .mx = { .kind = HW_X86_LONG }, .guest_tables = true },
+	{ .name = "shadow-ring", .mx = { .kind = HW_X86_PAE, .ring_entries = RING_ENTRIES },
+	  .ring = true },
 	{ .name = "shadow-huge", .mx = { .kind = HW_X86_PAE }, .no_cursors = true },
 };
 
+/* What can be broken on purpose, in this program, and what has to notice it. */
+enum defect {
+	SOUND,
+	NO_FLUSH,	 /* TLBs keep what they have: whichever check comes first */
+	SLOT_STAYS,	 /* slot 2 is said to be gone and is not */
+	SLOT_ELSEWHERE,	 /* slot 2's memory is not where it is said to be */
+	SLOT_MISSING,	 /* slot 2 is said to be there and is not */
+	NO_INVALIDATION, /* memory is taken away without a word to the MMU */
+	STRAY_WRITE,	 /* somebody else writes to a page */
+	NO_INVLPG,	 /* the guest's remapping is not followed */
+	BITMAP_LOSES,	 /* the migration drops part of what it was told */
+	RING_LOSES,
+	RING_EARLY,	 /* pages are copied before the reset has armed them */
+	CURSOR_LOSES,	 /* so does a reader */
+	COUNT_LEAKS,	 /* one more user of the hardware than there are VMs */
+};
+
+static const struct {
+	const char *name;
+	enum defect defect;
+} defects[] = {
+	{ "no-flush", NO_FLUSH },
+	{ "slot-stays", SLOT_STAYS },
+	{ "slot-elsewhere", SLOT_ELSEWHERE },
+	{ "slot-missing", SLOT_MISSING },
+	{ "no-invalidation", NO_INVALIDATION },
+	{ "stray-write", STRAY_WRITE },
+	{ "no-invlpg", NO_INVLPG },
+	{ "bitmap-loses", BITMAP_LOSES },
+	{ "ring-loses", RING_LOSES },
+	{ "ring-early", RING_EARLY },
+	{ "cursor-loses", CURSOR_LOSES },
+	{ "count-leaks", COUNT_LEAKS },
+};
+
+static enum defect defect;
 static const struct config *cfg;
 static struct mx *m;
 static struct hv_region *region;
@@ -91,6 +142,8 @@ static _Atomic bool stop;
 static _Atomic bool dyn_gone;		/* slot 2 is deleted */
 static _Atomic uint64_t dyn_host;	/* host page where it begins; changes only while gone */
 static _Atomic uint64_t dyn_gfn;	/* likewise */
+static _Atomic bool ring_restart;	/* the rings are new */
+static _Atomic uint64_t dyn_seq;	/* even: slot 2 is there */
 static _Atomic bool taken[PAGES / TAKE_STEP + 1];
 
 /* The guest stands still while pause_wanted; parked counts. */
@@ -100,7 +153,7 @@ static _Atomic unsigned int pause_wanted;
 static unsigned int parked;
 
 static _Atomic uint64_t done_accesses, done_slots, done_takes, done_migrations, done_reads,
-	done_invalidations, done_ages, done_cpus, done_remaps;
+	done_invalidations, done_ages, done_cpus, done_remaps, done_full;
 
 #define VIOLATION(...)                                                                             \
 	do {                                                                                       \
@@ -149,6 +202,7 @@ struct guest {
 	unsigned int id;
 	uint64_t rng;
 	uint64_t last[AREAS][PAGES]; /* what we wrote last to a page of ours */
+	uint64_t last_dyn[2 * PAGES]; /* the same of slot 2, by its host page */
 	uint64_t alias[ALIAS_PAGES]; /* page of slot 0 that the alias leads to; 0: none */
 	uint64_t counter;
 };
@@ -177,15 +231,18 @@ static void check_translation(enum area area, uint64_t page, uint64_t hva)
 	}
 }
 
-static void check_value(struct guest *g, enum area area, uint64_t page, uint64_t value)
+/* Where the guest remembers what it wrote to the page at hva. */
+static uint64_t *last_of(struct guest *g, enum area area, uint64_t page, uint64_t hva)
 {
-	uint64_t *last = &g->last[area][page];
+	if (area == AREA_DYN)
+		return &g->last_dyn[((hva - hv_region_hva(region)) >> 12) - DYN_HOST];
+	return &g->last[area][page];
+}
 
+static void check_value(enum area area, uint64_t page, uint64_t value, uint64_t *last)
+{
 	if (area == AREA_TAKE && value == 0)
 		*last = 0;
-	/* Other memory each time, which nobody clears: only our own mark says it is ours. */
-	if (area == AREA_DYN)
-		return;
 	if (value != *last)
 		VIOLATION("area %d page %" PRIu64 " reads %" PRIx64 " instead of %" PRIx64, (int)area,
 			  page, value, *last);
@@ -206,13 +263,19 @@ static bool enter(struct guest *g)
 		while (hardware_vcpu_load(g->v->vcpu, g->id) < 0)
 			sched_yield();
 	}
+	/* Full: not before the migration has made room. */
+	if (cfg->ring && dirty_ring_check_full(g->v->vcpu)) {
+		atomic_fetch_add(&done_full, 1);
+		pause_us(50);
+		return false;
+	}
 	return mx_enter(g->v);
 }
 
 /* One access in guest mode; false: it left guest mode. */
 static bool guest_access(struct guest *g)
 {
-	uint64_t r = xorshift(&g->rng), page, addr, hva, value;
+	uint64_t r = xorshift(&g->rng), page, addr, hva, value, seq;
 	enum area area = (enum area)(r % AREAS);
 	bool write = r >> 8 & 1;
 	enum hw_result h;
@@ -220,6 +283,7 @@ static bool guest_access(struct guest *g)
 	page = (r >> 16) % (area == AREA_LOG ? LOG_DATA : PAGES);
 	page -= page % VCPUS; /* each page has one writer */
 	page += g->id;
+	seq = atomic_load(&dyn_seq);
 	addr = (area_gfn(area) + page) << 12;
 	h = hw_access(&g->v->hw, addr, write ? HW_WRITE : HW_READ, &hva);
 	if (h != HW_OK) {
@@ -231,6 +295,8 @@ static bool guest_access(struct guest *g)
 		if (x != MX_OK && !(area == AREA_DYN && (x == MX_MMIO || x == MX_GUEST_FAULT)) &&
 		    !(area == AREA_TAKE && x == MX_EFAULT))
 			VIOLATION("fault at %" PRIx64 " ends with %d", addr, x);
+		if (area == AREA_DYN && x == MX_MMIO && !(seq & 1) && atomic_load(&dyn_seq) == seq)
+			VIOLATION("page %" PRIu64 " of a slot that is there is MMIO", page);
 		return false;
 	}
 	/* The address was computed before the slot may have moved: then it is not ours to judge. */
@@ -240,10 +306,10 @@ static bool guest_access(struct guest *g)
 	if (write) {
 		value = ++g->counter << 8 | g->id | 0x80;
 		__atomic_store_n((uint64_t *)(uintptr_t)hva, value, __ATOMIC_RELAXED);
-		g->last[area][page] = value;
+		*last_of(g, area, page, hva) = value;
 	} else {
 		value = __atomic_load_n((uint64_t *)(uintptr_t)hva, __ATOMIC_RELAXED);
-		check_value(g, area, page, value);
+		check_value(area, page, value, last_of(g, area, page, hva));
 	}
 	return true;
 }
@@ -312,8 +378,10 @@ static void remap(struct guest *g)
 	page = page - page % VCPUS + g->id;
 	linear = ALIAS_BASE + i * 4096;
 	guest_store(g, ((TABLES + 41) << 12) + i * 8, (LOG_GFN + page) << 12 | PTE_FLAGS);
-	mmu_invlpg(g->v->vcpu, linear);
-	g->v->hw.tlb[(linear >> 12) % HW_TLB_SIZE].page = 0;
+	if (defect != NO_INVLPG) {
+		mmu_invlpg(g->v->vcpu, linear);
+		g->v->hw.tlb[(linear >> 12) % HW_TLB_SIZE].page = 0;
+	}
 	g->alias[i] = page;
 	do {
 		enum hw_result h;
@@ -420,15 +488,25 @@ static void *slot_thread(void *arg)
 	while (!atomic_load(&stop)) {
 		uint64_t host = DYN_HOST + xorshift(&rng) % 2 * PAGES, gfn = DYN_GFN + rng % 3 * 7;
 
+		atomic_fetch_add(&dyn_seq, 1);
 		/* gone: the slot is not there and nothing may lead to where it was. */
-		CHECK(dyn_set(0, 0, 0, 0) == 0);
+		if (defect != SLOT_STAYS)
+			CHECK(dyn_set(0, 0, 0, 0) == 0);
 		atomic_store(&dyn_gone, true);
-		if (n % 4 == 0)
+		if (n % 4 == 0 || defect == SLOT_STAYS)
 			pause_us(50);
+		if (defect == SLOT_STAYS)
+			CHECK(dyn_set(0, 0, 0, 0) == 0);
 		atomic_store(&dyn_gfn, gfn);
-		atomic_store(&dyn_host, host);
+		atomic_store(&dyn_host, host + (defect == SLOT_ELSEWHERE));
 		atomic_store(&dyn_gone, false);
+		if (defect == SLOT_MISSING) {
+			atomic_fetch_add(&dyn_seq, 1);
+			pause_us(500);
+			atomic_fetch_add(&dyn_seq, 1);
+		}
 		CHECK(dyn_set(gfn, host, PAGES, n % 3 ? 0 : HV_MEM_LOG_DIRTY_PAGES) == 0);
+		atomic_fetch_add(&dyn_seq, 1);
 		pause_us(100);
 		if (n++ % 2)
 			CHECK(dyn_set(gfn, host, PAGES, n % 3 ? HV_MEM_LOG_DIRTY_PAGES : 0) == 0);
@@ -457,11 +535,13 @@ static void *take_thread(void *arg)
 		if (n++ % 2) {
 			CHECK(hv_region_discard(region, (TAKE_HOST + page) << 12, TAKE_STEP << 12) == 0);
 		} else {
-			CHECK(notifier_invalidate_start(m->vm, &range) == 0);
+			if (defect != NO_INVALIDATION)
+				CHECK(notifier_invalidate_start(m->vm, &range) == 0);
 			atomic_store(&taken[step], true);
 			pause_us(20);
 			atomic_store(&taken[step], false);
-			notifier_invalidate_end(m->vm, &range);
+			if (defect != NO_INVALIDATION)
+				notifier_invalidate_end(m->vm, &range);
 		}
 		pause_us(100);
 	}
@@ -472,13 +552,71 @@ static void *take_thread(void *arg)
 
 /* ---- migration of slot 1 -------------------------------------------------------------------------- */
 
-static void copy_logged(const uint64_t *log, uint64_t pages, uint64_t host, uint64_t *replica)
+/* What the migration of slot 1 works on. */
+static uint64_t mig_log[PAGES / 64], mig_replica[PAGES];
+
+/* Add what the vCPUs' rings say of slot 1 to the log, and give the entries back. */
+static void collect_rings(void)
+{
+	static uint32_t next[VCPUS];
+	unsigned int i;
+
+	if (atomic_load(&ring_restart)) {
+		memset(next, 0, sizeof(next));
+		atomic_store(&ring_restart, false);
+	}
+	for (i = 0; i < VCPUS; i++) {
+		struct hv_dirty_gfn *ring, *e;
+		uint32_t entries;
+
+		CHECK(dirty_ring_map(m->v[i].vcpu, &ring, &entries) == 0);
+		for (;; next[i]++) {
+			e = &ring[next[i] % entries];
+			if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != 1)
+				break;
+			CHECK(e->offset < PAGES);
+			if (e->slot == 1 && !(defect == RING_LOSES && next[i] % 16 == 0))
+				mig_log[e->offset / 64] |= 1ULL << (e->offset % 64);
+			__atomic_store_n(&e->flags, 2, __ATOMIC_RELEASE);
+		}
+	}
+}
+
+static void copy_logged(void)
 {
 	uint64_t i;
 
-	for (i = 0; i < pages; i++)
-		if (log[i / 64] >> (i % 64) & 1)
-			replica[i] = load_word(host + i);
+	for (i = 0; i < PAGES; i++)
+		if (mig_log[i / 64] >> (i % 64) & 1)
+			mig_replica[i] = load_word(MIG_HOST + i);
+}
+
+/* Take the log and copy what it names, in this order: what is written again is logged again. */
+static void migrate_round(void)
+{
+	static uint64_t rest[PAGES / 64];
+	uint64_t i;
+
+	if (!cfg->ring) {
+		CHECK(dirty_bitmap_get(m->vm, 1, mig_log) == 0);
+		if (defect == BITMAP_LOSES)
+			mig_log[3] = 0;
+		copy_logged();
+		return;
+	}
+	memset(mig_log, 0, sizeof(mig_log));
+	collect_rings();
+	if (defect == RING_EARLY) {
+		copy_logged();
+		pause_us(100);
+	}
+	CHECK(dirty_ring_reset_all(m->vm) >= 0);
+	/* What a full ring could not take, and writes that are not a vCPU's. */
+	CHECK(dirty_bitmap_get(m->vm, 1, rest) == 0);
+	for (i = 0; i < PAGES / 64; i++)
+		mig_log[i] |= rest[i];
+	if (defect != RING_EARLY)
+		copy_logged();
 }
 
 static void compare(const char *who, uint64_t pages, uint64_t host, const uint64_t *replica)
@@ -492,32 +630,39 @@ static void compare(const char *who, uint64_t pages, uint64_t host, const uint64
 				  who, i, replica[i], load_word(host + i));
 }
 
+static void migrate_rings_only(void)
+{
+	collect_rings();
+	CHECK(dirty_ring_reset_all(m->vm) >= 0);
+}
+
 static void *migrate_thread(void *arg)
 {
-	static uint64_t log[PAGES / 64], replica[PAGES];
+	const uint64_t hva = hv_region_hva(region) + (MIG_HOST << 12);
 	uint64_t n = 0, i;
 
 	hv_rcu_register_thread();
 	while (!atomic_load(&stop)) {
 		int round;
 
-		CHECK(mx_slot(m, 1, MIG_GFN << 12, PAGES << 12,
-			      hv_region_hva(region) + (MIG_HOST << 12), HV_MEM_LOG_DIRTY_PAGES) == 0);
+		CHECK(mx_slot(m, 1, MIG_GFN << 12, PAGES << 12, hva, HV_MEM_LOG_DIRTY_PAGES) == 0);
 		for (i = 0; i < PAGES; i++)
-			replica[i] = load_word(MIG_HOST + i);
+			mig_replica[i] = load_word(MIG_HOST + i);
 		for (round = 0; round < 4; round++) {
 			pause_us(300);
-			CHECK(dirty_bitmap_get(m->vm, 1, log) == 0);
-			copy_logged(log, PAGES, MIG_HOST, replica);
+			migrate_round();
 		}
 		guest_pause();
-		CHECK(dirty_bitmap_get(m->vm, 1, log) == 0);
-		copy_logged(log, PAGES, MIG_HOST, replica);
-		compare("migration", PAGES, MIG_HOST, replica);
+		migrate_round();
+		compare("migration", PAGES, MIG_HOST, mig_replica);
+		if (defect == STRAY_WRITE)
+			*host_word(MIG_HOST + n % PAGES) ^= 1ULL << 40;
 		guest_resume();
-		CHECK(mx_slot(m, 1, MIG_GFN << 12, PAGES << 12,
-			      hv_region_hva(region) + (MIG_HOST << 12), 0) == 0);
+		CHECK(mx_slot(m, 1, MIG_GFN << 12, PAGES << 12, hva, 0) == 0);
 		pause_us(200);
+		/* Slot 2 fills the rings as well while it is logged. */
+		if (cfg->ring)
+			migrate_rings_only();
 		n++;
 	}
 	atomic_fetch_add(&done_migrations, n);
@@ -540,7 +685,7 @@ static void cursor_round(uint64_t *cursor, uint64_t *replica)
 		CHECK(n >= 0);
 		for (k = 0; k < n; k++)
 			for (i = out[k].gpa >> 12; i < (out[k].gpa >> 12) + out[k].pages; i++)
-				if (i < LOG_GFN + PAGES)
+				if (i < LOG_GFN + PAGES && !(defect == CURSOR_LOSES && i % 64 == 7))
 					replica[i] = load_word(LOG_HOST + i);
 	} while (resume != HV_DIRTYLOG_DONE);
 	*cursor = next;
@@ -610,6 +755,16 @@ static void *age_thread(void *arg)
 	return NULL;
 }
 
+static int only_vm(struct hv_vm *vm, void *ctx)
+{
+	return vm != m->vm;
+}
+
+static int any_vm(struct hv_vm *vm, void *ctx)
+{
+	return 1;
+}
+
 static void *cpu_thread(void *arg)
 {
 	unsigned int cpu = 0;
@@ -619,10 +774,16 @@ static void *cpu_thread(void *arg)
 	while (!atomic_load(&stop)) {
 		cpu = (cpu + 1) % hardware_nr_cpus();
 		if (hardware_cpu_offline(cpu) == 0) {
+			CHECK(!hardware_cpu_enabled(cpu));
 			pause_us(300);
 			CHECK(hardware_cpu_online(cpu) == 0);
+			CHECK(hardware_cpu_enabled(cpu));
 			n++;
 		}
+		if (defect == COUNT_LEAKS)
+			CHECK(hardware_enable_all(&m->vendor) == 0);
+		CHECK(hardware_usage_count() == 1);
+		CHECK(vm_for_each(only_vm, NULL) == 0);
 		pause_us(2000);
 	}
 	atomic_fetch_add(&done_cpus, n);
@@ -651,11 +812,14 @@ static void set_up(void)
 	atomic_store(&dyn_gfn, DYN_GFN);
 	atomic_store(&dyn_host, DYN_HOST);
 	atomic_store(&dyn_gone, false);
+	atomic_store(&dyn_seq, 0);
+	atomic_store(&ring_restart, true);
 	atomic_store(&stop, false);
 	parked = 0;
 	memset(guests, 0, sizeof(guests));
 	for (i = 0; i < VCPUS; i++) {
 		guests[i].v = &m->v[i];
+		guests[i].v->deaf = defect == NO_FLUSH;
 		guests[i].id = i;
 		guests[i].rng = 0x853c49e6748fea9bULL + i * 977;
 		if (cfg->guest_tables) {
@@ -686,6 +850,8 @@ static void tear_down(void)
 		CHECK(mx_slot(m, i, 0, 0, 0, 0) == 0);
 	hv_region_destroy(region);
 	mx_free(m);
+	CHECK(hardware_usage_count() == 0);
+	CHECK(vm_for_each(any_vm, NULL) == 0);
 }
 
 static void run(unsigned int seconds)
@@ -693,16 +859,17 @@ static void run(unsigned int seconds)
 	/* The readers last. */
 	static void *(*const others[])(void *) = { slot_thread,	  take_thread, migrate_thread,
 						   root_thread,	  age_thread,  cpu_thread,
-						   reader_thread, reader_thread };
+						   reader_thread, reader_thread,
+						   reader_thread };
 	enum { ALL = sizeof(others) / sizeof(others[0]) };
-	const unsigned int nr = cfg->no_cursors ? ALL - 2 : ALL;
+	const unsigned int nr = cfg->no_cursors ? ALL - READERS : ALL;
 	pthread_t vcpu[VCPUS], other[ALL];
 	struct hv_mmu_stats s;
 	uint64_t end;
 	unsigned int i;
 
 	done_accesses = done_slots = done_takes = done_migrations = done_reads = 0;
-	done_invalidations = done_ages = done_cpus = done_remaps = 0;
+	done_invalidations = done_ages = done_cpus = done_remaps = done_full = 0;
 	set_up();
 	for (i = 0; i < VCPUS; i++)
 		CHECK(pthread_create(&vcpu[i], NULL, vcpu_thread, &guests[i]) == 0);
@@ -719,10 +886,10 @@ static void run(unsigned int seconds)
 	mmu_get_stats(m->vm, &s);
 	printf("# %s: %" PRIu64 " accesses, %" PRIu64 " slot changes, %" PRIu64 " ranges taken, %" PRIu64
 	       " migrations, %" PRIu64 " cursor rounds, %" PRIu64 " invalidations, %" PRIu64
-	       " ageings, %" PRIu64 " CPUs off and on, %" PRIu64 " remaps; %" PRIu64 " faults, %" PRIu64
+	       " ageings, %" PRIu64 " CPUs off and on, %" PRIu64 " remaps, %" PRIu64 " full rings; %" PRIu64 " faults, %" PRIu64
 	       " fast, %" PRIu64 " retries, %" PRIu64 " splits, %" PRIu64 " flushes\n",
 	       cfg->name, done_accesses, done_slots, done_takes, done_migrations, done_reads,
-	       done_invalidations, done_ages, done_cpus, done_remaps, s.faults, s.fast_faults,
+	       done_invalidations, done_ages, done_cpus, done_remaps, done_full, s.faults, s.fast_faults,
 	       s.retries, s.splits, s.remote_flushes);
 	tear_down();
 }
@@ -734,6 +901,14 @@ int main(int argc, char **argv)
 
 	if (!seconds)
 		seconds = 1;
+	for (i = 0; argc > 3 && defect == SOUND; i++) {
+		if (i == sizeof(defects) / sizeof(defects[0])) {
+			fprintf(stderr, "stress_mmu: no such defect: %s\n", argv[3]);
+			return 2;
+		}
+		if (!strcmp(argv[3], defects[i].name))
+			defect = defects[i].defect;
+	}
 	mx_start();
 	printf("1..%u\n", argc > 2 ? 1 : nr);
 	for (i = 0; i < nr; i++) {

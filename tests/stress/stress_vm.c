@@ -5,18 +5,27 @@
  * re-flags a slot; one that takes host pages away; three cursor readers and a
  * bitmap reader; host CPUs that go and come.
  *
- *	stress_vm [milliseconds]
+ *	stress_vm [milliseconds [defect]]
+ *
+ * Then, for a fifth of the time, VMs that come and go, first and last ones among
+ * them, while host CPUs go and come, fail to be enabled, and the host sleeps.
  *
  * What must hold:
  *  - in guest mode, a translation in table or TLB is of the host page's present life
  *    (no access reaches a page after its invalidation has returned);
  *  - after a delete has returned, nothing of the slot is mapped or in a TLB;
  *  - no write is missing from a log: at the end each reader has every page's contents;
- *  - a vCPU only runs on a CPU that is enabled; counts end where they began.
+ *  - a vCPU only runs on a CPU that is enabled; counts end where they began;
+ *  - the usage count is the number of VMs in vm_list, a failed creation leaves neither,
+ *    and without a VM no CPU is enabled.
+ *
+ * Each of these has a defect (see `defects`) that it must find; checks_find.sh asks
+ * for them one by one.
  *
  * (The real MMU has its own stress test; here every rule that it has to keep is in
  * a line or two, so that a failure is one of hv/vm.)
  */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -48,6 +57,28 @@
 #define SPTE_HPAGE(s)	  (((s) & 0xffff) - 1)
 #define SPTE_LIFE(s)	  (((s) & ~SPTE_W) >> 16)
 
+/* What can be broken on purpose, in this program. */
+enum defect {
+	SOUND,
+	LATE_START,   /* pages change their life before the invalidation starts */
+	DELETE_STAYS, /* the MMU's model forgets to drop what a slot has mapped */
+	NO_ARMING,    /* it forgets to make pages read-only again */
+	READER_LOSES, /* a cursor reader drops part of what it was told */
+	BITMAP_LOSES, /* so does the bitmap's */
+	COUNT_LEAKS,  /* one more user of the hardware than there are VMs */
+};
+
+static const char *const defects[] = {
+	[SOUND] = "none",
+	[LATE_START] = "late-start",
+	[DELETE_STAYS] = "delete-stays",
+	[NO_ARMING] = "no-arming",
+	[READER_LOSES] = "reader-loses",
+	[BITMAP_LOSES] = "bitmap-loses",
+	[COUNT_LEAKS] = "count-leaks",
+};
+
+static enum defect defect;
 static struct hv_vm *vm;
 static _Atomic uint64_t spte[GFNS];
 static _Atomic uint64_t life[HPAGES], version[HPAGES];
@@ -58,7 +89,7 @@ static _Atomic uint64_t writes, faults, retries, flushes, updates, invalidations
 
 static void on_rearm(struct hv_vm *v, struct hv_memslot *slot, hv_gfn_t gfn, uint64_t mask)
 {
-	for (; mask; mask &= mask - 1)
+	for (; mask && defect != NO_ARMING; mask &= mask - 1)
 		atomic_fetch_and(&spte[gfn + (uint64_t)__builtin_ctzll(mask)], ~SPTE_W);
 }
 
@@ -79,7 +110,8 @@ static void on_flush(struct hv_vm *v, struct hv_memslot *slot)
 	};
 
 	hv_write_lock(&v->mmu_lock);
-	on_unmap(v, &range);
+	if (defect != DELETE_STAYS)
+		on_unmap(v, &range);
 	hv_write_unlock(&v->mmu_lock);
 	vm_flush_remote_tlbs(v);
 }
@@ -273,6 +305,8 @@ static void *invalidator(void *arg)
 			.start = HVA0 + (first << 12), .end = HVA0 + ((first + n) << 12), .blockable = true,
 		};
 
+		if (defect == LATE_START)
+			life[first]++;
 		HV_BUG_ON(notifier_invalidate_start(vm, &range));
 		for (i = first; i < first + n && i < HPAGES; i++)
 			life[i]++;
@@ -334,7 +368,7 @@ static void read_cursor(struct reader *r)
 		n = dirty_cursor_read(vm, since, &r->cursor, &resume, out, 8);
 		HV_BUG_ON(n < 0);
 		for (k = 0; k < n; k++)
-			for (i = 0; i < out[k].pages; i++)
+			for (i = defect == READER_LOSES; i < out[k].pages; i++)
 				copy_gfn(r, (out[k].gpa >> 12) + i);
 	} while (resume != HV_DIRTYLOG_DONE);
 	reads++;
@@ -346,7 +380,7 @@ static void read_bitmap(struct reader *r)
 
 	HV_BUG_ON(dirty_bitmap_get(vm, 1, map));
 	for (i = 0; i < FIXED; i++)
-		if (map[i / 64] >> i % 64 & 1)
+		if (map[i / 64] >> i % 64 & 1 && !(defect == BITMAP_LOSES && i % 16 == 5))
 			copy_gfn(r, i);
 	reads++;
 }
@@ -377,6 +411,141 @@ static unsigned int missing(const struct reader *r)
 	for (i = 0; i < (r->bitmap ? FIXED : HPAGES); i++)
 		n += r->copy[i] != version[i];
 	return n;
+}
+
+/* ---- VMs that come and go --------------------------------------------------------------------------- */
+
+#define LIVES 2 /* threads that create VMs */
+
+static _Atomic uint64_t lives, failures, on_and_off, sleeps;
+
+/* Now and then a CPU cannot be enabled. */
+static int fail_sometimes(unsigned int host_cpu)
+{
+	static _Atomic unsigned int n;
+
+	return atomic_fetch_add(&n, 1) % 41 == 40 ? -EIO : 0;
+}
+
+struct census {
+	const struct hv_vm *wanted;
+	unsigned int all, found;
+};
+
+static int count_vm(struct hv_vm *v, void *ctx)
+{
+	struct census *c = ctx;
+
+	c->all++;
+	c->found += v == c->wanted;
+	return 0;
+}
+
+/* A vCPU of the VM runs for a moment, on a CPU that is enabled as long as it is loaded. */
+static void live(struct hv_vm *v, unsigned int preferred)
+{
+	struct hv_vcpu *vcpu;
+	unsigned int i;
+	int at;
+
+	HV_BUG_ON(vm_add_vcpu(v, 0, &vcpu));
+	hv_mutex_lock(&vcpu->mutex);
+	at = hardware_vcpu_load(vcpu, preferred);
+	if (at >= 0) {
+		for (i = 0; i < 20 && !vcpu_check_request(vcpu, HV_REQ_CPU_MOVE); i++) {
+			HV_BUG_ON(vf_hw.enabled[at] != 1);
+			sched_yield();
+		}
+		hardware_vcpu_put(vcpu);
+	} else {
+		HV_BUG_ON(at != -ENODEV); /* the only CPU there is could not be enabled */
+	}
+	hv_mutex_unlock(&vcpu->mutex);
+}
+
+static void *life_thread(void *arg)
+{
+	const struct hv_vm_params params = {
+		.name = "life", .processor = &vf_processor, .vendor = &vf_vendor, .mmu_ops = &vf_mmu_ops,
+	};
+	struct vf_rng r = { .s = (uintptr_t)arg };
+
+	hv_rcu_register_thread();
+	while (!stop_writers) {
+		struct census c = { .all = 0 };
+		struct hv_vm *v;
+		int err = vm_create(&params, &v);
+
+		if (err) {
+			HV_BUG_ON(err != -EIO);
+			failures++;
+			continue;
+		}
+		c.wanted = v;
+		HV_BUG_ON(vm_for_each(count_vm, &c));
+		HV_BUG_ON(c.found != 1 || c.all > LIVES);
+		c.all = hardware_usage_count();
+		HV_BUG_ON(c.all < 1 || c.all > LIVES);
+		live(v, (unsigned int)(vf_rand(&r) % 4));
+		vm_put(v);
+		if (vf_rand(&r) % 8 == 0)
+			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+		lives++;
+	}
+	hv_rcu_unregister_thread();
+	return NULL;
+}
+
+static void *power_thread(void *arg)
+{
+	unsigned int i;
+
+	hv_rcu_register_thread();
+	for (i = 0; !stop_writers; i++) {
+		int r = hardware_cpu_offline(i % 4);
+
+		/* Without virtualization on it a CPU is of no use, so it counts as gone. */
+		HV_BUG_ON(r && r != -EBUSY && r != -EALREADY);
+		if (i % 8 == 0) {
+			HV_BUG_ON(hardware_suspend());
+			r = hardware_resume();
+			HV_BUG_ON(r && r != -EIO);
+			sleeps++;
+		}
+		r = hardware_cpu_online(i % 4);
+		HV_BUG_ON(r && r != -EIO && r != -EALREADY);
+		if (r == -EIO)
+			failures++;
+		on_and_off++;
+		nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
+	}
+	hv_rcu_unregister_thread();
+	return NULL;
+}
+
+static void run_lives(uint64_t ms)
+{
+	pthread_t t[LIVES + 1];
+	struct census c = { .all = 0 };
+	unsigned int i;
+
+	stop_writers = false;
+	vf_hw.on_enable = fail_sometimes;
+	for (i = 0; i < LIVES; i++)
+		HV_BUG_ON(pthread_create(&t[i], NULL, life_thread, (void *)(uintptr_t)(i + 1)));
+	HV_BUG_ON(pthread_create(&t[LIVES], NULL, power_thread, NULL));
+	nanosleep(&(struct timespec){ .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 },
+		  NULL);
+	stop_writers = true;
+	for (i = 0; i <= LIVES; i++)
+		pthread_join(t[i], NULL);
+	vf_hw.on_enable = NULL;
+	if (defect == COUNT_LEAKS)
+		HV_BUG_ON(hardware_enable_all(&vf_vendor));
+	HV_BUG_ON(hardware_usage_count() != 0);
+	HV_BUG_ON(vm_for_each(count_vm, &c) || c.all);
+	for (i = 0; i < VF_CPUS; i++)
+		HV_BUG_ON(vf_hw.enabled[i]);
 }
 
 /* ---- main ---------------------------------------------------------------------------------------------- */
@@ -418,8 +587,18 @@ static unsigned int run_round(void)
 int main(int argc, char **argv)
 {
 	unsigned long ms = argc > 1 ? strtoul(argv[1], NULL, 0) : 3000;
-	uint64_t end = hv_clock_ns() + ms * HV_NSEC_PER_MSEC;
+	uint64_t end = hv_clock_ns() + ms * 4 / 5 * HV_NSEC_PER_MSEC;
 	unsigned int i, rounds = 0, lost = 0;
+
+	if (argc > 2) {
+		for (i = 0; i < sizeof(defects) / sizeof(defects[0]); i++)
+			if (!strcmp(argv[2], defects[i]))
+				defect = (enum defect)i;
+		if (defect == SOUND) {
+			fprintf(stderr, "stress_vm: no such defect: %s\n", argv[2]);
+			return 2;
+		}
+	}
 
 	printf("1..1\n");
 	vf_start();
@@ -445,7 +624,12 @@ int main(int argc, char **argv)
 	HV_BUG_ON(hardware_usage_count() != 1);
 	vm_put(vm);
 	HV_BUG_ON(hardware_usage_count() != 0);
+	vf_mmu = (struct vf_mmu){ .arch_live = 0 };
+	run_lives(lost ? 0 : ms / 5);
 	vf_end();
+	printf("# %llu VMs created, %llu failures, %llu CPUs off and on, %llu suspensions\n",
+	       (unsigned long long)lives, (unsigned long long)failures,
+	       (unsigned long long)on_and_off, (unsigned long long)sleeps);
 	printf("# %llu writes, %llu faults, %llu retries, %llu TLB flushes, %llu CPU moves\n",
 	       (unsigned long long)writes, (unsigned long long)faults, (unsigned long long)retries,
 	       (unsigned long long)flushes, (unsigned long long)moves);
