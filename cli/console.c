@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -64,7 +65,14 @@ static int write_all(int fd, const char *buf, size_t len)
 	return 0;
 }
 
-enum pump { PUMP_ON, PUMP_INPUT_ENDED, PUMP_CONSOLE_ENDED, PUMP_ESCAPED };
+enum pump { PUMP_ON, PUMP_CONSOLE_ENDED, PUMP_ESCAPED };
+
+struct input {
+	char buf[1024];
+	size_t len;	/* read and not yet taken by the guest */
+	bool ended;	/* a pipe's end: go on showing until the console ends */
+	bool escaped;	/* the escape key was pressed after what buf holds */
+};
 
 static enum pump pump_output(int fd)
 {
@@ -78,43 +86,68 @@ static enum pump pump_output(int fd)
 	return PUMP_ON;
 }
 
-static enum pump pump_input(int fd)
+/*
+ * Only a terminal has keys; a pipe's bytes all belong to the guest. Keys beyond a full
+ * buffer are lost, as a terminal loses them, but for the escape.
+ */
+static void read_input(struct input *in)
 {
-	char buf[1024];
-	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
+	size_t room = sizeof(in->buf) - in->len;
+	char lost[64];
+	char *to = room ? in->buf + in->len : lost;
+	ssize_t n = read(STDIN_FILENO, to, room ? room : sizeof(lost));
 	char *escape;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return PUMP_ON;
-	if (n <= 0)
-		return PUMP_INPUT_ENDED;
-	/* Only a terminal has keys; a pipe's bytes all belong to the guest. */
-	escape = raw ? memchr(buf, ESCAPE_KEY, (size_t)n) : NULL;
-	if (escape)
-		n = escape - buf;
-	if (n && write_all(fd, buf, (size_t)n))
-		return PUMP_CONSOLE_ENDED;
-	return escape ? PUMP_ESCAPED : PUMP_ON;
+		return;
+	if (n <= 0) {
+		in->ended = true;
+		return;
+	}
+	escape = raw ? memchr(to, ESCAPE_KEY, (size_t)n) : NULL;
+	in->escaped = escape != NULL;
+	if (room)
+		in->len += escape ? (size_t)(escape - to) : (size_t)n;
+}
+
+/* As much as the console takes now: a guest that does not read must not stop its output. */
+static enum pump send_input(int fd, struct input *in)
+{
+	ssize_t n = send(fd, in->buf, in->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? PUMP_ON : PUMP_CONSOLE_ENDED;
+	in->len -= (size_t)n;
+	memmove(in->buf, in->buf + n, in->len);
+	return PUMP_ON;
 }
 
 static enum pump pump(int fd)
 {
-	struct pollfd p[2] = { { fd, POLLIN, 0 }, { STDIN_FILENO, POLLIN, 0 } };
+	struct input in = { .len = 0 };
 	enum pump state = PUMP_ON;
 
 	while (state == PUMP_ON && !interrupted) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			return PUMP_CONSOLE_ENDED;
-		if (p[0].revents)
+		/* A key can still be the escape while a guest takes no input. */
+		bool listen = !in.ended && (!in.len || raw);
+		struct pollfd p[2] = {
+			{ fd, POLLIN | (in.len ? POLLOUT : 0), 0 },
+			{ listen ? STDIN_FILENO : -1, POLLIN, 0 },
+		};
+
+		if (poll(p, 2, -1) < 0) {
+			if (errno != EINTR)
+				return PUMP_CONSOLE_ENDED;
+			continue;
+		}
+		if (p[0].revents & ~POLLOUT)
 			state = pump_output(fd);
 		if (state == PUMP_ON && p[1].revents)
-			state = pump_input(fd);
-		if (state == PUMP_INPUT_ENDED) {
-			/* Input from a pipe ended: go on showing until the console ends. */
-			p[1].fd = -1;
-			state = PUMP_ON;
-		}
-		p[0].revents = p[1].revents = 0;
+			read_input(&in);
+		if (state == PUMP_ON && in.len)
+			state = send_input(fd, &in);
+		if (state == PUMP_ON && in.escaped)
+			state = PUMP_ESCAPED;
 	}
 	return interrupted ? PUMP_ESCAPED : state;
 }

@@ -41,42 +41,48 @@ int cli_cmd_define(struct cli *cli, const struct cli_command *command, json_t *p
 	return CLI_OK;
 }
 
-static int attach_console(struct cli *cli, const char *domain)
+/*
+ * domain.start or domain.create; the console comes with the answer, from before the
+ * guest's first instruction, so that a short-lived guest's output is not missed.
+ */
+static int start_attached(struct cli *cli, const char *method, json_t *call, const char *domain)
 {
 	json_t *result;
 	int fd;
 
-	result = cli_call_fd(cli, "domain.console", json_pack("{ss}", "domain", domain), &fd);
+	json_object_set_new(call, "console", json_true());
+	result = cli_call_fd(cli, method, call, &fd);
 	if (!result)
 		return CLI_FAILED;
+	if (cli->json)
+		cli_show_json(result);
 	json_decref(result);
 	return cli_console_attach(fd, domain);
 }
 
 int cli_cmd_start(struct cli *cli, const struct cli_command *command, json_t *params)
 {
-	bool console = cli_local_flag(params, "console");
 	json_t *call = json_copy(params);
 	json_t *result;
 
 	json_object_del(call, "local");
+	if (cli_local_flag(params, "console"))
+		return start_attached(cli, command->method, call,
+				      json_string_value(json_object_get(params, "domain")));
 	result = cli_call(cli, command->method, call, -1);
 	if (!result)
 		return CLI_FAILED;
-	if (cli->json && !console)
+	if (cli->json)
 		cli_show_json(result);
 	json_decref(result);
-	return console ? attach_console(cli, json_string_value(json_object_get(params, "domain")))
-		       : CLI_OK;
+	return CLI_OK;
 }
 
 int cli_cmd_run(struct cli *cli, const struct cli_command *command, json_t *params)
 {
-	bool detach = cli_local_flag(params, "detach");
 	json_t *call = json_copy(params);
 	json_t *result;
-	char name[64];
-	int status;
+	char name[80];
 
 	json_object_del(call, "local");
 	if (!cli_member(call, "config.name")) {
@@ -89,18 +95,17 @@ int cli_cmd_run(struct cli *cli, const struct cli_command *command, json_t *para
 	}
 	absolute_paths(json_object_get(call, "config"));
 	snprintf(name, sizeof(name), "%s", json_string_value(cli_member(call, "config.name")) ?: "");
+	if (!cli_local_flag(params, "detach"))
+		return start_attached(cli, command->method, call, name);
 	result = cli_call(cli, command->method, call, -1);
 	if (!result)
 		return CLI_FAILED;
 	if (cli->json)
 		cli_show_json(result);
-	else if (detach)
+	else
 		puts(name);
 	json_decref(result);
-	if (detach)
-		return CLI_OK;
-	status = attach_console(cli, name);
-	return status;
+	return CLI_OK;
 }
 
 int cli_cmd_wait(struct cli *cli, const struct cli_command *command, json_t *params)

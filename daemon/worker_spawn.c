@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -27,15 +28,39 @@
 
 /* ---- uids ------------------------------------------------------------------- */
 
+/*
+ * Limits of threads count by uid, and a uid's processes may signal each other, so no two
+ * workers of a host share one. What this hvd gave is in @uids; another hvd's workers are
+ * seen by having processes. Where the search begins depends on the runtime folder, so
+ * that two daemons that start workers at the same moment begin in different places.
+ */
+static bool worker_uid_busy(uid_t uid)
+{
+	errno = 0;
+	return getpriority(PRIO_USER, uid) != -1 || errno != ESRCH;
+}
+
+static unsigned int worker_uid_first(const struct hvd *hvd, unsigned int count)
+{
+	const unsigned char *c = (const unsigned char *)hvd->options.runtime_dir;
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	for (; *c; c++)
+		hash = (hash ^ *c) * 16777619u;
+	return hash % count;
+}
+
 uid_t worker_uid_take(struct hvd *hvd)
 {
-	unsigned int i, n = hvd->config.uid_last - hvd->config.uid_first + 1;
+	unsigned int n = hvd->config.uid_last - hvd->config.uid_first + 1;
+	unsigned int first = worker_uid_first(hvd, n), i, at;
 
 	for (i = 0; i < n; i++) {
-		if (!hvd->uids[i]) {
-			hvd->uids[i] = 1;
-			return hvd->config.uid_first + i;
-		}
+		at = (first + i) % n;
+		if (hvd->uids[at] || worker_uid_busy(hvd->config.uid_first + at))
+			continue;
+		hvd->uids[at] = 1;
+		return hvd->config.uid_first + at;
 	}
 	return (uid_t)-1;
 }

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,9 +230,11 @@ static json_t *call(int fd, const char *method, json_t *params)
 static json_t *definition(const char *memory, const char *backing)
 {
 	const char *build = getenv("HVD_BUILDDIR");
-	char kernel[300];
+	char *top = realpath(build ? build : ".", NULL);
+	char kernel[PATH_MAX];
 
-	snprintf(kernel, sizeof(kernel), "%s/tests/integration/shell.bin", build ? build : ".");
+	snprintf(kernel, sizeof(kernel), "%s/tests/integration/shell.bin", top ? top : "");
+	free(top);
 	return json_pack("{s:{s:s,s:s,s:s,s:{s:s,s:s}}}", "config", "name", "bench", "memory", memory,
 			 "memory_backing", backing, "boot", "kind", "flat", "kernel", kernel);
 }

@@ -190,4 +190,31 @@ fi
 is "hvd's descriptors are not passed on" "$(ls -l "/proc/$w/fd" | grep -c 'hvd.lock\|events.seq\|definitions')" 0
 res domain.destroy '{"domain":"caged"}' >/dev/null
 stop_hvd
+
+# ---- two daemons that share a range of uids ----
+if [ "$(id -u)" = 0 ]; then
+	only=1899$(($$ % 90000 + 10000))
+	printf '[Worker]\nUidRange=%s-%s\n' "$only" "$only" >"$conf"
+	start_hvd --config "$conf"
+	first_pid=$hvd_pid
+	"$hvd" --config "$conf" --runtime-dir "$top/run2" --state-dir "$top/state2" --foreground >>"$log" 2>&1 &
+	second_pid=$!
+	sock=$top/run2/hvd.sock
+	until_ok 20 serves
+	res domain.create "$(config one)" >/dev/null
+	sock=$run/hvd.sock
+	is "a uid that another daemon's worker has is not given" \
+		"$(err domain.create "$(config two)")" resource.exhausted
+	sock=$top/run2/hvd.sock
+	res domain.destroy '{"domain":"one"}' >/dev/null
+	sock=$run/hvd.sock
+	free_again() { [ "$(err domain.create "$(config two)")" = ok ]; }
+	is "one that is free again is" "$(until_ok 5 free_again && echo yes)" yes
+	res domain.destroy '{"domain":"two"}' >/dev/null
+	kill "$second_pid"
+	hvd_pid=$first_pid
+	stop_hvd
+else
+	skip "two daemons that share a range of uids" "not root"
+fi
 finish
