@@ -13,6 +13,7 @@
 #include "daemon/hvd.h"
 #include "daemon/log.h"
 #include "daemon/tasks.h"
+#include "daemon/worker_job.h"
 #include "daemon/worker_link.h"
 
 #include <errno.h>
@@ -373,6 +374,7 @@ struct report_args {
 	const char *detail;
 	int64_t exit_code;
 	bool final;
+	json_t *jobs;
 };
 
 static const struct schema state_schema = { .kind = SCHEMA_ENUM, .values = domain_state_names };
@@ -385,6 +387,7 @@ static const struct schema_field report_fields[] = {
 	SCHEMA_FIELD(struct report_args, exit_code, &exit_schema, 0, "Of the debug exit port.",
 		     .dflt = "-1"),
 	SCHEMA_FIELD(struct report_args, final, &schema_bool, 0, "The worker waits to be dismissed."),
+	SCHEMA_FIELD(struct report_args, jobs, &schema_any, 0, "Of an adopted worker."),
 	{ 0 }
 };
 static const struct schema report_schema = { .kind = SCHEMA_OBJECT, .fields = report_fields };
@@ -422,6 +425,7 @@ void domain_worker_state(struct hvd *hvd, struct domain *dom, const json_t *repo
 		return;
 	}
 	report_apply(hvd, dom, &args);
+	worker_jobs_adopt(hvd, dom, args.jobs);
 }
 
 static void worker_state_handler(struct api_call *call, const void *args)
@@ -456,6 +460,7 @@ static enum domain_reason shutoff_reason(const struct domain *dom)
 
 void domain_worker_gone(struct hvd *hvd, struct domain *dom, const char *how)
 {
+	worker_jobs_lost(hvd, dom, how);
 	if (dom->start) {
 		struct start_op *op = dom->start;
 

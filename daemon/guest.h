@@ -15,6 +15,7 @@
 #include "api/server.h"
 #include "daemon/domain_config.h"
 #include "daemon/domain_state.h"
+#include "daemon/guest_job.h"
 #include "daemon/sandbox.h"
 #include "daemon/tasks.h"
 
@@ -36,6 +37,8 @@ struct guest {
 	struct hv_machine *machine;	/* NULL before the start and after the end */
 	struct vm_events *vm_events;
 	struct console *console;
+	struct guest_job_list jobs;	/* that run */
+	json_t *jobs_unheard;		/* last reports without an hvd to hear them; NULL: none */
 	enum domain_state state;
 	enum domain_reason reason;
 	char detail[160];

@@ -35,6 +35,7 @@ int jobs_init(struct hvd *hvd)
 static void job_free(struct job_table *t, struct job *job)
 {
 	TAILQ_REMOVE(&t->jobs, job, link);
+	json_decref(job->statistics);
 	json_decref(job->result);
 	free(job);
 }
@@ -88,6 +89,7 @@ struct job *job_start(struct hvd *hvd, const char *kind, const char *domain)
 	if (!job)
 		return NULL;
 	job->id = t->next_id++;
+	job->hvd = hvd;
 	job->kind = kind;
 	job->unit = "";
 	snprintf(job->domain, sizeof(job->domain), "%s", domain);
@@ -112,6 +114,8 @@ static json_t *job_to_json(struct job *job)
 	json_object_set_new(obj, "progress",
 			    json_pack("{s:I,s:I,s:s}", "done", (json_int_t)job->done, "total",
 				      (json_int_t)job->total, "unit", job->unit));
+	if (job->statistics)
+		json_object_set(obj, "statistics", job->statistics);
 	if (job->ended_us)
 		json_object_set_new(obj, "ended", events_time(job->ended_us));
 	if (job->result)
@@ -240,6 +244,7 @@ static const struct schema_field job_fields[] = {
 	SCHEMA_RESULT("status", &status_schema, SCHEMA_REQUIRED, "Where it stands."),
 	SCHEMA_RESULT("started", &schema_number, SCHEMA_REQUIRED, "Seconds since 1970."),
 	SCHEMA_RESULT("progress", &progress_schema, SCHEMA_REQUIRED, "How far it is."),
+	SCHEMA_RESULT("statistics", &schema_any, 0, "Figures of its kind, up to date while it runs."),
 	SCHEMA_RESULT("ended", &schema_number, 0, "Seconds since 1970."),
 	SCHEMA_RESULT("result", &schema_any, 0, "Of a completed one."),
 	SCHEMA_RESULT("error", &schema_any, 0, "Of a failed or aborted one, as in an answer."),

@@ -8,6 +8,7 @@
 
 #include "api/dispatch.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define JOBS_KEPT  256
@@ -27,6 +28,9 @@ struct job {
 	uint64_t started_us, ended_us;
 	uint64_t done, total;		/* in the kind's unit; total 0: unknown */
 	const char *unit;		/* static: "ms", "bytes" */
+	json_t *statistics;		/* owned; the kind's own figures, NULL: none */
+	bool worker;			/* a worker does the work (worker_job.h) */
+	struct hvd *hvd;
 	/* Current progress, for kinds that know it only when asked; may be NULL. */
 	void (*refresh)(struct job *job);
 	/* Ask the work to end; it ends the job with job_end(). */

@@ -16,6 +16,7 @@
 #include "daemon/store.h"
 #include "daemon/tasks.h"
 #include "daemon/uuid.h"
+#include "daemon/worker_job.h"
 #include "daemon/worker_link.h"
 #include "hv/hv.h"
 
@@ -67,11 +68,11 @@ int hvd_table_init(struct api_table *table)
 
 static int tables_up(struct hvd *hvd)
 {
-	const struct api_method *const reports[] = { methods_worker_report };
+	const struct api_method *const reports[] = { methods_worker_report, methods_worker_job };
 	int ret = hvd_table_init(&hvd->table);
 
 	if (!ret)
-		ret = api_table_init(&hvd->worker_table, reports, 1);
+		ret = api_table_init(&hvd->worker_table, reports, 2);
 	hvd->table.context = hvd;
 	hvd->worker_table.context = hvd;
 	return ret;

@@ -192,8 +192,11 @@ static void supervisor_opened(struct api_conn *conn)
 
 static void worker_adopt(struct api_call *call, const void *args)
 {
+	json_t *report = guest_report(guest_of(call));
+
 	(void)args;
-	api_reply(call, guest_report(guest_of(call)));
+	json_object_set_new(report, "jobs", guest_jobs_report(guest_of(call)));
+	api_reply(call, report);
 }
 
 static void worker_quit(struct api_call *call, const void *args)
@@ -230,6 +233,7 @@ static int guest_table(struct guest *g)
 {
 	const struct api_method *const arrays[] = {
 		worker_rows, vm_start_rows, methods_vm, methods_vm_memory, methods_vm_cpu, methods_worker,
+		guest_job_rows,
 	};
 	int ret = api_table_init(&g->table, arrays, sizeof(arrays) / sizeof(arrays[0]));
 
@@ -296,6 +300,7 @@ static void guest_fini(struct guest *g)
 	api_server_fini(&g->server);
 	api_table_fini(&g->table);
 	event_base_free(g->base);
+	json_decref(g->jobs_unheard);
 	json_decref(g->config_json);
 }
 
@@ -306,6 +311,7 @@ static int guest_run(const struct worker_args *args)
 	const char *what = "event loop";
 	int ret = -ENOMEM;
 
+	TAILQ_INIT(&g.jobs);
 	g.base = guest_base();
 	if (!g.base)
 		goto out_fail;

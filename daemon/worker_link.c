@@ -210,6 +210,11 @@ struct domain *worker_domain(const struct worker *worker)
 	return worker ? worker->dom : NULL;
 }
 
+struct hvd *worker_hvd(const struct worker *worker)
+{
+	return worker->hvd;
+}
+
 pid_t worker_pid(const struct worker *worker)
 {
 	return worker->pid;

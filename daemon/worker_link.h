@@ -48,6 +48,7 @@ bool worker_connected(const struct worker *worker);
 pid_t worker_pid(const struct worker *worker);
 /* The domain that it runs; NULL for a NULL worker. */
 struct domain *worker_domain(const struct worker *worker);
+struct hvd *worker_hvd(const struct worker *worker);
 /* CPU time of its process in ns, 0 when unknown. */
 uint64_t worker_cpu_time(const struct worker *worker);
 
