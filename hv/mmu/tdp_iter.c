@@ -66,8 +66,10 @@ bool tdp_iter_yield(struct tdp_iter *it, struct mmu_ctx *ctx)
 {
 	struct hv_rwlock *lock = &ctx->vm->mmu_lock;
 
-	if (it->next_gfn == it->yield_gfn)
+	if (it->steps < TDP_YIELD_STEPS || it->next_gfn == it->yield_gfn) {
+		it->steps++;
 		return false;
+	}
 	if (hv_likely(!hv_rwlock_is_contended(lock) && !hv_work_should_yield()))
 		return false;
 	mmu_ctx_finish(ctx);
@@ -78,6 +80,7 @@ bool tdp_iter_yield(struct tdp_iter *it, struct mmu_ctx *ctx)
 		hv_cond_resched_rwlock_write(lock);
 	hv_rcu_read_lock();
 	it->yield_gfn = it->next_gfn;
+	it->steps = 0;
 	it->yielded = true;
 	return true;
 }

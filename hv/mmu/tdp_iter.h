@@ -20,6 +20,8 @@
 
 #include "hv/mmu/mmu_internal.h"
 
+#define TDP_YIELD_STEPS 64
+
 struct tdp_iter {
 	struct mmu_page *root;
 	uint64_t *table[MMU_MAX_LEVELS + 1]; /* table[level]: the one we are in */
@@ -31,6 +33,7 @@ struct tdp_iter {
 	int root_level;
 	int min_level;
 	hv_gfn_t yield_gfn;  /* next_gfn at the last yield: no second one without progress */
+	unsigned int steps;  /* entries since then */
 	bool valid;
 	bool yielded;
 };
@@ -42,8 +45,10 @@ void tdp_iter_next(struct tdp_iter *it);
 void tdp_iter_reread(struct tdp_iter *it);
 
 /*
- * Let others at mmu_lock, if they wait; what the update owes (flush, tables) is
- * settled first. The root needs a reference of its own where mmu_lock is dropped.
+ * Let others at mmu_lock, if they wait and TDP_YIELD_STEPS entries have been visited: a
+ * yield may cost a flush of all TLBs, and under steady faults somebody always waits. What
+ * the update owes (flush, tables) is settled first. The root needs a reference of its own
+ * where mmu_lock is dropped.
  */
 bool tdp_iter_yield(struct tdp_iter *it, struct mmu_ctx *ctx);
 
