@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The first guest: what a kernel does in its first milliseconds, and no more. It
- * is loaded at 1 MiB and entered at its first instruction, or by multiboot, in
+ * is loaded at 1 MiB and entered at its first instruction, or by multiboot or PVH, in
  * 32-bit protected mode with flat segments. It prints what it did on the UART at
  * 0x3f8, one line a step, and ends with a write to port 0xf4 (0: every step was
  * right; else the step's number), then ACPI S5, then HLT.
@@ -12,13 +12,19 @@
 #define UART		0x3f8
 #define DEBUG_EXIT	0xf4
 #define PM1_CONTROL	0x604
-#define S5		(0 << 10 | 1 << 13)
+#define S5		(5 << 10 | 1 << 13)
 #define TABLES		0x200000	/* PML4, PDPT, PD: 1 GiB of 2 MiB pages; then one PT */
 #define STACK		0x300000
 #define HOLE		0x40000000	/* not mapped */
 #define FILL_START	0x1000000
 #define FILL_END	0x2000000
 #define VECTOR_TICK	0x40
+
+	/* Xen's note of type 18: the 32-bit physical address to enter at. */
+	.section .note.Xen, "a", @note
+	.long	4, 4, 18
+	.asciz	"Xen"
+	.long	_start
 
 	.section .text
 	.globl	_start
