@@ -20,10 +20,16 @@ static uint16_t ar_to_attrib(uint32_t ar)
 	return (uint16_t)((ar & 0xff) | (ar >> 4 & 0xf00));
 }
 
+/* VMRUN and VMLOAD make bases canonical, with the width that LA57 gives this processor. */
+static uint64_t canonical_base(uint64_t base)
+{
+	return (uint64_t)((int64_t)(base << 7) >> 7);
+}
+
 static void seg_load(struct x86_seg *seg, const struct svm_segment *from)
 {
 	seg->selector = from->selector;
-	seg->base = from->base;
+	seg->base = canonical_base(from->base);
 	seg->limit = from->limit;
 	seg->ar = attrib_to_ar(from->attrib);
 }
@@ -93,9 +99,9 @@ void svm_load(struct hv_lp *lp, const struct svm_vmcb *vmcb, uint32_t clean)
 		cpu->dr7 = s->dr7 | X86_DR7_INIT;
 	}
 	if (!(clean & SVM_CLEAN_DT)) {
-		cpu->gdtr.base = s->gdtr.base;
+		cpu->gdtr.base = canonical_base(s->gdtr.base);
 		cpu->gdtr.limit = (uint16_t)s->gdtr.limit;
-		cpu->idtr.base = s->idtr.base;
+		cpu->idtr.base = canonical_base(s->idtr.base);
 		cpu->idtr.limit = (uint16_t)s->idtr.limit;
 	}
 	if (!(clean & SVM_CLEAN_CR2))
@@ -154,7 +160,7 @@ void svm_vmload(struct hv_lp *lp, uint64_t address)
 	seg_load(&cpu->seg[X86_GS], &s->gs);
 	seg_load(&cpu->seg[X86_TR], &s->tr);
 	seg_load(&cpu->seg[X86_LDTR], &s->ldtr);
-	cpu->kernel_gs_base = s->kernel_gs_base;
+	cpu->kernel_gs_base = canonical_base(s->kernel_gs_base);
 	cpu->star = s->star;
 	cpu->lstar = s->lstar;
 	cpu->cstar = s->cstar;

@@ -64,6 +64,9 @@ static inline bool vmx_address_ok(uint64_t address, uint64_t align)
 	return !(address & (align - 1)) && !(address >> SOFT_MAXPHYADDR);
 }
 
+/* What this processor has, LA57 being a feature of it. */
+#define VMX_LINEAR_BITS 57
+
 static inline bool vmx_canonical(uint64_t address, unsigned int bits)
 {
 	return (uint64_t)((int64_t)(address << (64 - bits)) >> (64 - bits)) == address;

@@ -54,10 +54,8 @@ static bool ok_dr7(const struct vmx_view *v)
 
 static bool ok_sysenter(const struct vmx_view *v)
 {
-	unsigned int bits = v->f[VC_GUEST_CR4] & X86_CR4_LA57 ? 57 : 48;
-
-	return vmx_canonical(v->f[VC_GUEST_SYSENTER_ESP], bits) &&
-	       vmx_canonical(v->f[VC_GUEST_SYSENTER_EIP], bits);
+	return vmx_canonical(v->f[VC_GUEST_SYSENTER_ESP], VMX_LINEAR_BITS) &&
+	       vmx_canonical(v->f[VC_GUEST_SYSENTER_EIP], VMX_LINEAR_BITS);
 }
 
 static bool ok_pat(const struct vmx_view *v)
@@ -115,7 +113,7 @@ static bool v86(const struct vmx_view *v)
 
 static bool guest_canonical(const struct vmx_view *v, uint64_t address)
 {
-	return vmx_canonical(address, v->f[VC_GUEST_CR4] & X86_CR4_LA57 ? 57 : 48);
+	return vmx_canonical(address, VMX_LINEAR_BITS);
 }
 
 static bool ok_selectors(const struct vmx_view *v)
@@ -318,9 +316,15 @@ static bool ok_link(const struct vmx_view *v)
 
 static bool ok_rip(const struct vmx_view *v)
 {
+	uint64_t high;
+
 	if (!v->ia32e || !(ar(v, X86_CS) & X86_AR_L))
 		return !(v->f[VC_GUEST_RIP] >> 32);
-	return vmx_canonical(v->f[VC_GUEST_RIP], v->f[VC_GUEST_CR4] & X86_CR4_LA57 ? 57 : 48);
+	/*
+	 * Bits 63:N identical: one less than canonical addresses ask for. An instruction that
+	 * ends at the highest low address may exit, and the next fetch's #GP is the guest's.
+	 */
+	return !(high = v->f[VC_GUEST_RIP] >> VMX_LINEAR_BITS) || !(~high << VMX_LINEAR_BITS);
 }
 
 static bool ok_rflags(const struct vmx_view *v)

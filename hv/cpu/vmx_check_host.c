@@ -28,10 +28,9 @@ static bool ok_cr3(const struct vmx_view *v)
 	return !(v->f[VC_HOST_CR3] >> SOFT_MAXPHYADDR);
 }
 
-/* The address width of the host's own paging mode. */
 static bool host_canonical(const struct vmx_view *v, uint64_t address)
 {
-	return vmx_canonical(address, v->f[VC_HOST_CR4] & X86_CR4_LA57 ? 57 : 48);
+	return vmx_canonical(address, VMX_LINEAR_BITS);
 }
 
 static bool ok_sysenter(const struct vmx_view *v)
@@ -97,7 +96,8 @@ static bool ok_pae(const struct vmx_view *v)
 
 static bool ok_rip(const struct vmx_view *v)
 {
-	return host_canonical(v, v->f[VC_HOST_RIP]);
+	/* What is executed next has to fit the paging mode. */
+	return vmx_canonical(v->f[VC_HOST_RIP], v->f[VC_HOST_CR4] & X86_CR4_LA57 ? 57 : 48);
 }
 
 static const struct vmx_rule rules[] = {

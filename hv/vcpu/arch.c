@@ -20,11 +20,14 @@
 int vcpu_vm_create(struct hv_vm *vm)
 {
 	struct hv_vm_arch *va = hv_zalloc(sizeof(*va));
+	uint32_t leaf7[4];
 	int r;
 
 	if (!va)
 		return -ENOMEM;
 	va->tsc_khz = vm->processor->tsc_khz();
+	vm->processor->cpuid(7, 0, leaf7);
+	va->linear_bits = leaf7[2] & 1u << 16 /* LA57 */ ? 57 : 48;
 	vm->arch = va;
 	r = vcpu_vm_set_cpu_model(vm, NULL);
 	if (!r)
@@ -50,7 +53,7 @@ int vcpu_vm_set_cpu_model(struct hv_vm *vm, const char *name)
 		return -EINVAL;
 	if (atomic_load(&vm->nr_vcpus))
 		return -EBUSY;
-	r = cpu_model_build(model, vm->processor, va->tsc_khz, &va->cpuid);
+	r = cpu_model_build(model, vm, &va->cpuid);
 	if (r)
 		return r;
 	va->model = model;

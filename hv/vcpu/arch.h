@@ -36,7 +36,7 @@ struct vcpu_cpu_model; /* cpu_model.c */
 struct vcpu_guest_caps {
 	uint64_t cr4_allowed, efer_allowed, xcr0_allowed, spec_ctrl_allowed;
 	uint8_t maxphyaddr;
-	bool rdtscp, pcid, x2apic, tsc_deadline, tsc_adjust, arch_caps, pku, longmode, xsave;
+	bool rdtscp, pcid, x2apic, tsc_deadline, tsc_adjust, arch_caps, pku, pks, longmode, xsave;
 };
 
 struct hv_vm_arch {
@@ -44,6 +44,8 @@ struct hv_vm_arch {
 	struct vcpu_cpuid_table cpuid;		/* [I] */
 	struct vcpu_guest_caps caps;		/* [I] */
 	uint32_t tsc_khz;			/* [I] */
+	/* Width of linear addresses in registers: the processor's, since some MSRs pass through. */
+	uint8_t linear_bits;			/* [I] */
 	/*
 	 * Paravirtual clock: guest ns = clock_ns + scale(host tsc - clock_tsc). One base
 	 * for all vCPUs, so that the clock is the same on each (TSC_STABLE).
@@ -69,6 +71,7 @@ struct vcpu_exception {
 
 /* ---- emulation: accesses of an instruction that is executed again from its start ------------- */
 #define EMUL_MAX_OPS 16
+#define EMUL_MSRS    6
 
 enum emul_op_kind { EMUL_MEM_READ, EMUL_MEM_WRITE, EMUL_IN, EMUL_OUT };
 
@@ -91,6 +94,7 @@ struct vcpu_emulator {
 	bool retry;			/* a slot is in transition: back to the guest */
 	bool exit_to_user, cr_written, hypercall;
 	uint64_t user_rip;		/* of the access that the user does */
+	uint64_t msrs[EMUL_MSRS];	/* as they were before the instruction */
 	int error;
 };
 
@@ -103,6 +107,10 @@ struct vcpu_steal {
 	uint32_t version;		/* [v] */
 	bool running;			/* [v] between load and put, not blocked */
 };
+
+/* IA32_MISC_ENABLE: bits that CPUID shows. */
+#define VCPU_MISC_LIMIT_CPUID (1ULL << 22)
+#define VCPU_MISC_XD_DISABLE  (1ULL << 34)
 
 struct hv_vcpu_arch {
 	/* hot: read or written on every exit */
@@ -146,8 +154,8 @@ static inline struct hv_vm_arch *vm_arch(struct hv_vm *vm)
 const struct vcpu_cpu_model *cpu_model_find(const char *name);
 const char *cpu_model_name(const struct vcpu_cpu_model *model);
 const char *const *cpu_model_names(void);
-int cpu_model_build(const struct vcpu_cpu_model *model, const struct hv_processor_ops *processor,
-		    uint32_t tsc_khz, struct vcpu_cpuid_table *out);
+int cpu_model_build(const struct vcpu_cpu_model *model, struct hv_vm *vm,
+		    struct vcpu_cpuid_table *out);
 /* cpuid.c */
 const struct vcpu_cpuid_entry *cpuid_find(const struct vcpu_cpuid_table *t, uint32_t leaf,
 					  uint32_t subleaf);

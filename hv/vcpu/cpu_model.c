@@ -125,6 +125,7 @@ struct builder {
 	const struct hv_processor_ops *processor;
 	struct vcpu_cpuid_table *out;
 	uint32_t tsc_khz;
+	bool shadow;
 	bool overflow;
 };
 
@@ -216,6 +217,9 @@ static void build_leaf7(struct builder *b)
 	e[0] = 2; /* subleaf 2 is the last */
 	e[1] = (p[1] & m->words[FW_7_EBX]) | 1u << 1 /* TSC_ADJUST is ours */;
 	e[2] = p[2] & m->words[FW_7_ECX];
+	/* Shadow page tables cannot tell what CR0.WP = 0 allows from what a key denies. */
+	if (b->shadow)
+		e[2] &= ~(1u << 3 /* PKU */ | 1u << 31 /* PKS */);
 	/*
 	 * SPEC_CTRL with IBRS always in force, and ARCH_CAPABILITIES that deny the
 	 * known leaks: a software processor never lets a guest's branch target or
@@ -236,6 +240,8 @@ static void build_xsave(struct builder *b)
 	processor_leaf(b, 0xd, 0, p);
 	have = p[0] | (uint64_t)p[3] << 32;
 	mask = have & b->model->xcr0;
+	if (!(cpuid_find(b->out, 7, 0)->out[2] & 1u << 3))
+		mask &= ~(1ULL << 9); /* PKRU comes with PKU */
 	if (!mask || !(b->out->entries[1].out[2] & 1u << 26)) {
 		add_entry(b, 0xd, 0, true);
 		b->out->entries[1].out[2] &= ~(1u << 26 | 1u << 28 | 1u << 29 | 1u << 12);
@@ -325,10 +331,13 @@ static void build_extended(struct builder *b)
 	e[1] = p[1] & m->words[FW_80000008_EBX];
 }
 
-int cpu_model_build(const struct vcpu_cpu_model *model, const struct hv_processor_ops *processor,
-		    uint32_t tsc_khz, struct vcpu_cpuid_table *out)
+int cpu_model_build(const struct vcpu_cpu_model *model, struct hv_vm *vm,
+		    struct vcpu_cpuid_table *out)
 {
-	struct builder b = { model, processor, out, tsc_khz, false };
+	struct builder b = {
+		.model = model, .processor = vm->processor, .out = out,
+		.tsc_khz = vm_arch(vm)->tsc_khz, .shadow = vm->paging == HV_PAGING_SHADOW,
+	};
 
 	memset(out, 0, sizeof(*out));
 	build_basic(&b);

@@ -76,6 +76,7 @@ void cpuid_derive_caps(const struct vcpu_cpuid_table *t, struct vcpu_guest_caps 
 	caps->tsc_adjust = word(t, 7, 1) & 1u << 1;
 	caps->arch_caps = word(t, 7, 3) & 1u << 29;
 	caps->pku = word(t, 7, 2) & 1u << 3;
+	caps->pks = word(t, 7, 2) & 1u << 31;
 	if (word(t, 7, 3) & 1u << 26)
 		caps->spec_ctrl_allowed = 1 | 1u << 10; /* IBRS, BHI_DIS_S */
 	if (word(t, 7, 3) & 1u << 27)
@@ -154,6 +155,14 @@ void vcpu_cpuid(struct hv_vcpu *vcpu, uint32_t leaf, uint32_t subleaf, uint32_t 
 		return;
 	memcpy(out, e->out, sizeof(e->out));
 	switch (leaf) {
+	case 0:
+		if (vcpu->arch->misc_enable & VCPU_MISC_LIMIT_CPUID)
+			out[0] = 2;
+		break;
+	case 0x80000001:
+		if (vcpu->arch->misc_enable & VCPU_MISC_XD_DISABLE)
+			out[3] &= ~(1u << 20);
+		break;
 	case 1:
 		leaf_1(vcpu, vcpu_regs_read(vcpu), out);
 		break;

@@ -169,6 +169,8 @@ int vcpu_set_efer(struct hv_vcpu *vcpu, uint64_t value)
 	struct hv_regs_cache *r = vcpu_regs(vcpu);
 	uint64_t old = r->efer;
 
+	if ((vcpu->arch->misc_enable & VCPU_MISC_XD_DISABLE) && (value & X86_EFER_NXE))
+		return 1;
 	if (value & ~vm_arch(vcpu->vm)->caps.efer_allowed)
 		return 1;
 	if (((value ^ old) & X86_EFER_LME) && (r->cr0 & X86_CR0_PG))

@@ -12,6 +12,7 @@
  * belongs to one iteration of a string instruction, told by rcx, rsi and rdi.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "hv/base/rcu.h"
@@ -47,6 +48,44 @@ static void seg_out(struct hv_segment *to, const struct x86_seg *from)
 	to->selector = from->selector;
 }
 
+/* MSRs that the processor keeps and that hv/x86 has in its state. */
+static const struct {
+	uint32_t index;
+	uint16_t offset;
+} emul_msrs[EMUL_MSRS] = {
+	{ X86_MSR_STAR, offsetof(struct x86_cpu, star) },
+	{ X86_MSR_LSTAR, offsetof(struct x86_cpu, lstar) },
+	{ X86_MSR_CSTAR, offsetof(struct x86_cpu, cstar) },
+	{ X86_MSR_FMASK, offsetof(struct x86_cpu, fmask) },
+	{ X86_MSR_KERNEL_GS_BASE, offsetof(struct x86_cpu, kernel_gs_base) },
+	{ X86_MSR_PKRS, offsetof(struct x86_cpu, pkrs) },
+};
+
+static void msrs_in(struct hv_vcpu *vcpu, struct x86_cpu *cpu)
+{
+	uint64_t *saved = vcpu->arch->emul.msrs;
+	unsigned int i;
+
+	for (i = 0; i < EMUL_MSRS; i++) {
+		saved[i] = 0;
+		vcpu->vm->processor->rdmsr(vcpu->lp, emul_msrs[i].index, &saved[i]);
+		*(uint64_t *)((char *)cpu + emul_msrs[i].offset) = saved[i];
+	}
+}
+
+static void msrs_out(struct hv_vcpu *vcpu, struct x86_cpu *cpu)
+{
+	const uint64_t *saved = vcpu->arch->emul.msrs;
+	unsigned int i;
+
+	for (i = 0; i < EMUL_MSRS; i++) {
+		uint64_t value = *(uint64_t *)((char *)cpu + emul_msrs[i].offset);
+
+		if (value != saved[i])
+			vcpu->vm->processor->wrmsr(vcpu->lp, emul_msrs[i].index, value);
+	}
+}
+
 static void state_in(struct hv_vcpu *vcpu, struct x86_cpu *cpu)
 {
 	const struct hv_regs_cache *r = vcpu_regs_read(vcpu);
@@ -80,6 +119,7 @@ static void state_in(struct hv_vcpu *vcpu, struct x86_cpu *cpu)
 	cpu->pending_dbg = 0;
 	cpu->pkru = (uint32_t)p->get_reg(vcpu->lp, HV_LP_PKRU);
 	cpu->cpl = (uint8_t)vcpu_get_cpl(vcpu);
+	msrs_in(vcpu, cpu);
 	p->save_xstate(vcpu->lp, cpu->xsave, sizeof(cpu->xsave));
 	x86_set_rflags(cpu, r->rflags);
 	x86_state_changed(cpu);
@@ -115,6 +155,7 @@ static void state_out(struct hv_vcpu *vcpu, struct x86_cpu *cpu)
 	r->debugctl = cpu->debugctl;
 	r->interruptibility = cpu->intr_state;
 	p->set_reg(vcpu->lp, HV_LP_PKRU, cpu->pkru);
+	msrs_out(vcpu, cpu);
 	p->load_xstate(vcpu->lp, cpu->xsave, sizeof(cpu->xsave));
 }
 

@@ -58,7 +58,10 @@
 	(1ULL << 0 | 1ULL << 1 | 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 | 1ULL << 8 |       \
 	 1ULL << 13 | 1ULL << 14 | 1ULL << 15 | 1ULL << 20 | 1ULL << 24 | 1ULL << 26 |             \
 	 1ULL << 27 | 1ULL << 62)
-#define MISC_ENABLE_WRITABLE (1ULL << 0 | 1ULL << 3 | 1ULL << 16 | 1ULL << 18 | 1ULL << 22 | 1ULL << 34)
+/* Fast strings, thermal control, SpeedStep, MONITOR, limit CPUID, xTPR messages, XD disable. */
+#define MISC_ENABLE_WRITABLE                                                                       \
+	(1ULL << 0 | 1ULL << 3 | 1ULL << 16 | 1ULL << 18 | VCPU_MISC_LIMIT_CPUID | 1ULL << 23 |    \
+	 VCPU_MISC_XD_DISABLE)
 #define MISC_ENABLE_RESET    (1ULL << 0 | 1ULL << 11 | 1ULL << 12)
 #define MTRR_VARIABLE	     8
 #define LOG_UNKNOWN_MAX	     16
@@ -83,7 +86,7 @@ static struct vcpu_guest_caps *caps(struct hv_vcpu *vcpu)
 
 static bool canonical(struct hv_vcpu *vcpu, uint64_t v)
 {
-	unsigned int bits = vcpu_regs_read(vcpu)->cr4 & X86_CR4_LA57 ? 57 : 48;
+	unsigned int bits = vm_arch(vcpu->vm)->linear_bits;
 
 	return (uint64_t)((int64_t)(v << (64 - bits)) >> (64 - bits)) == v;
 }
@@ -342,14 +345,19 @@ static bool lp_msr_hidden(struct hv_vcpu *vcpu, uint32_t index)
 {
 	if (index == X86_MSR_TSC_AUX)
 		return !caps(vcpu)->rdtscp;
+	if (index == X86_MSR_PKRS)
+		return !caps(vcpu)->pks;
 	return !caps(vcpu)->longmode;
 }
 
-/* STAR .. FMASK, KERNEL_GS_BASE, TSC_AUX: the processor's register file, ours alone. */
+/* STAR .. FMASK, KERNEL_GS_BASE, TSC_AUX, PKRS: the processor's register file, ours alone. */
 static int read_lp(struct hv_vcpu *vcpu, const struct msr_access *a, uint64_t *value)
 {
 	if (a->origin == HV_MSR_GUEST && lp_msr_hidden(vcpu, a->index))
 		return 1;
+	/* Not every processor has it: no part of the state of a guest that has not. */
+	if (a->index == X86_MSR_PKRS && !caps(vcpu)->pks)
+		return -ENOENT;
 	return vcpu->vm->processor->rdmsr(vcpu->lp, a->index, value) ? 1 : 0;
 }
 
@@ -360,7 +368,7 @@ static int write_lp(struct hv_vcpu *vcpu, const struct msr_access *a, uint64_t v
 	if ((a->index == X86_MSR_LSTAR || a->index == X86_MSR_CSTAR ||
 	     a->index == X86_MSR_KERNEL_GS_BASE) && !canonical(vcpu, value))
 		return 1;
-	if (a->index == X86_MSR_TSC_AUX && value >> 32)
+	if ((a->index == X86_MSR_TSC_AUX || a->index == X86_MSR_PKRS) && value >> 32)
 		return 1;
 	return vcpu->vm->processor->wrmsr(vcpu->lp, a->index, value) ? 1 : 0;
 }
@@ -512,6 +520,7 @@ static const struct msr_row rows[] = {
 	{ X86_MSR_PAT, X86_MSR_PAT, read_pat, write_pat, 0 },
 	{ MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, read_mtrr, write_mtrr_def, 0 },
 	{ MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_apic, write_apic, 0 },
+	{ X86_MSR_PKRS, X86_MSR_PKRS, read_lp, write_lp, 0 },
 	{ MSR_X2APIC_FIRST, MSR_X2APIC_LAST, read_apic, write_apic, 0 },
 	{ MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, read_pv, write_pv, 0 },
 	{ MSR_KVM_STEAL_TIME, MSR_KVM_STEAL_TIME, read_pv, write_pv, 0 },
@@ -600,4 +609,5 @@ void msr_reset(struct hv_vcpu *vcpu, bool init_event)
 		vcpu->vm->processor->wrmsr(vcpu->lp, X86_MSR_STAR + (uint32_t)i, 0);
 	vcpu->vm->processor->wrmsr(vcpu->lp, X86_MSR_KERNEL_GS_BASE, 0);
 	vcpu->vm->processor->wrmsr(vcpu->lp, X86_MSR_TSC_AUX, 0);
+	vcpu->vm->processor->wrmsr(vcpu->lp, X86_MSR_PKRS, 0);
 }

@@ -29,6 +29,7 @@ static const struct {
 	{ 0x258, 0x259 },	      /* MTRR_FIX16K */
 	{ 0x268, 0x26f },	      /* MTRR_FIX4K */
 	{ 0x2ff, 0x2ff },	      /* MTRR_DEF_TYPE */
+	{ X86_MSR_PKRS, X86_MSR_PKRS },
 	{ 0x4b564d00, 0x4b564d01 },   /* KVM wall clock, system time */
 	{ X86_MSR_STAR, X86_MSR_FMASK },
 	{ X86_MSR_KERNEL_GS_BASE, X86_MSR_TSC_AUX },

@@ -473,6 +473,8 @@ void x86_op_xsetbv(struct x86_cpu *cpu, const struct x86_insn *insn)
 	x86_begin(cpu, insn);
 	if (!(cpu->cr4 & X86_CR4_OSXSAVE))
 		x86_ud(cpu);
+	if (cpu->cpl != 0) /* faults by privilege come before the exit */
+		x86_gp(cpu, 0);
 	if (x86_intercepted(cpu, X86_ICPT_XSETBV)) {
 		memset(&info, 0, sizeof(info));
 		info.xcr.index = (uint32_t)cpu->gpr[X86_RCX];
@@ -482,7 +484,7 @@ void x86_op_xsetbv(struct x86_cpu *cpu, const struct x86_insn *insn)
 			return;
 		}
 	}
-	if (cpu->cpl != 0 || (uint32_t)cpu->gpr[X86_RCX])
+	if ((uint32_t)cpu->gpr[X86_RCX])
 		x86_gp(cpu, 0);
 	x86_check(cpu, x86_write_xcr0(cpu, value));
 	x86_serialise(cpu);

@@ -296,7 +296,7 @@ void x86_op_fsgsbase(struct x86_cpu *cpu, const struct x86_insn *insn)
 		X86_NEXT();
 	}
 	v = x86_reg_get(cpu, insn->src, insn->opsize);
-	if (x86_noncanonical(cpu, v)) {
+	if (x86_noncanonical_reg(cpu, v)) {
 		x86_begin(cpu, insn);
 		x86_gp(cpu, 0);
 	}

@@ -36,7 +36,7 @@ static void load_table(struct x86_cpu *cpu, const struct x86_insn *insn, struct 
 	lin = x86_ea(cpu, insn, size + 2, X86_ACC_READ);
 	limit = (uint16_t)x86_read(cpu, insn, lin, 2, insn->seg);
 	base = x86_read(cpu, insn, lin + 2, size, insn->seg);
-	if (code64 && x86_noncanonical(cpu, base))
+	if (code64 && x86_noncanonical_reg(cpu, base))
 		x86_gp(cpu, 0);
 	if (!code64 && insn->opsize == 2)
 		base &= 0xffffff;
@@ -132,7 +132,8 @@ static void load_tr(struct x86_cpu *cpu, uint16_t sel)
 		x86_exc(cpu, X86_NP, sel & 0xfffc);
 	if (x86_lma(cpu)) {
 		high = x86_read_descriptor_high(cpu, sel);
-		if ((high >> 40 & 0x1f) || x86_noncanonical(cpu, x86_desc_base(d) | high << 32))
+		if ((high >> 40 & 0x1f) ||
+		    x86_noncanonical_reg(cpu, x86_desc_base(d) | high << 32))
 			x86_gp(cpu, sel & 0xfffc);
 	}
 	x86_write_mode(cpu, linear + 5, (d >> 40 & 0xff) | 2, 1, mode); /* busy */
@@ -325,7 +326,7 @@ void x86_op_invlpg(struct x86_cpu *cpu, const struct x86_insn *insn)
 			return;
 		}
 	}
-	if (!x86_noncanonical(cpu, lin))
+	if (!x86_noncanonical_reg(cpu, lin))
 		x86_tlb_flush_page(cpu, cpu->space, current_pcid(cpu), lin);
 	x86_advance(cpu, insn);
 }
@@ -338,7 +339,7 @@ static void invpcid(struct x86_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t 
 		x86_gp(cpu, 0);
 	switch (type) {
 	case 0:
-		if (x86_noncanonical(cpu, linear))
+		if (x86_noncanonical_reg(cpu, linear))
 			x86_gp(cpu, 0);
 		x86_tlb_flush_page(cpu, cpu->space, (unsigned int)pcid, linear);
 		break;

@@ -419,6 +419,17 @@ static inline bool x86_noncanonical(const struct x86_cpu *cpu, uint64_t lin)
 	return (uint64_t)((int64_t)(lin << sh) >> sh) != lin;
 }
 
+/*
+ * For a register that holds a linear address: as wide as the processor has them, whatever the
+ * paging mode of the moment (SDM volume 1, "Canonical addressing").
+ */
+static inline bool x86_noncanonical_reg(const struct x86_cpu *cpu, uint64_t lin)
+{
+	unsigned int sh = x86_has(cpu, X86_FEAT_LA57) ? 7 : 16;
+
+	return (uint64_t)((int64_t)(lin << sh) >> sh) != lin;
+}
+
 /* ---- modes ------------------------------------------------------------------------------- */
 
 static inline bool x86_pe(const struct x86_cpu *cpu)

@@ -112,7 +112,7 @@ static int write_pkrs(struct x86_cpu *cpu, uint64_t value)
 
 int x86_write_msr(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 {
-	bool canonical = !x86_noncanonical(cpu, value);
+	bool canonical = !x86_noncanonical_reg(cpu, value);
 
 	switch (index) {
 	case X86_MSR_SYSENTER_CS:

@@ -88,6 +88,7 @@ struct native {
 #define XFEATURE_X87 (1ull << 0)
 #define XFEATURE_SSE (1ull << 1)
 #define XFEATURE_AVX (1ull << 2)
+#define XFEATURE_PKRU (1ull << 9)
 
 #define MXCSR_INIT  0x1f80u
 #define MXCSR_MASKS 0x1f80u

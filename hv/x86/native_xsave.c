@@ -13,6 +13,8 @@
 #define FXSAVE_USED 416u	/* bytes that FXSAVE writes in 64-bit mode */
 #define XCOMP_COMPACT (1ull << 63)
 #define XS_AVX_OFFSET 576u
+#define XS_PKRU_OFFSET 832u /* in the standard format: after the AVX component */
+#define XS_PKRU_SIZE 8u
 
 static unsigned int nr_vec(const struct x86_cpu *cpu)
 {
@@ -105,6 +107,8 @@ static uint64_t in_use(struct x86_cpu *cpu)
 		used |= XFEATURE_SSE;
 	if (!all_zero(cpu->xsave + XS_YMMH(0), 16 * nr_vec(cpu)))
 		used |= XFEATURE_AVX;
+	if (cpu->pkru)
+		used |= XFEATURE_PKRU;
 	return used;
 }
 
@@ -185,6 +189,17 @@ static void check_supervisor(struct x86_cpu *cpu, const struct x86_insn *insn, u
 	x86_icpt_simple(cpu, insn, icpt);
 }
 
+/*
+ * Components of an area in the standard format, which has room for all; the compacted format
+ * has room for those of XCOMP_BV only. The AVX component stands at 576 in both.
+ */
+#define AREA_STANDARD (~0ull)
+
+static unsigned int pkru_offset(uint64_t area)
+{
+	return area & XFEATURE_AVX ? XS_PKRU_OFFSET : XS_AVX_OFFSET;
+}
+
 /* Write [from, to) of the image at the operand. */
 static void put_part(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t lin,
 		     const uint8_t *image, unsigned int from, unsigned int to)
@@ -192,12 +207,16 @@ static void put_part(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t 
 	x86_copy_to(cpu, lin + from, image + from, to - from, cpu->tlb_mode);
 }
 
-/* Components in `save` go out; `mxcsr` too when it belongs to them. */
+/*
+ * Components in `save` go out; `mxcsr` too when it belongs to them. `area` are the components
+ * that the area has room for.
+ */
 static void put_components(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t lin,
-			   uint64_t save, bool mxcsr)
+			   uint64_t save, uint64_t area, bool mxcsr)
 {
 	uint8_t image[X86_XSAVE_SIZE];
 	unsigned int n = nr_vec(cpu);
+	uint64_t pkru = cpu->pkru;
 
 	x87_to(cpu, insn, image);
 	mxcsr_to(cpu, image);
@@ -211,11 +230,15 @@ static void put_components(struct x86_cpu *cpu, const struct x86_insn *insn, uin
 		put_part(cpu, insn, lin, cpu->xsave, XS_XMM(0), XS_XMM(n));
 	if (save & XFEATURE_AVX)
 		put_part(cpu, insn, lin, cpu->xsave, XS_YMMH(0), XS_YMMH(n));
+	if (save & XFEATURE_PKRU)
+		x86_copy_to(cpu, lin + pkru_offset(area), &pkru, XS_PKRU_SIZE, cpu->tlb_mode);
 }
 
 /* Where the area ends for these components; every byte of it must be writable first. */
-static unsigned int area_size(uint64_t components)
+static unsigned int area_size(uint64_t components, uint64_t area)
 {
+	if (components & XFEATURE_PKRU)
+		return pkru_offset(area) + XS_PKRU_SIZE;
 	return components & XFEATURE_AVX ? XS_YMMH(16) : XS_AVX_OFFSET;
 }
 
@@ -224,11 +247,11 @@ static void xsave_standard(struct x86_cpu *cpu, const struct x86_insn *insn, boo
 	uint64_t mask = rfbm(cpu), lin, bv, used = in_use(cpu), save;
 
 	check_xsave(cpu);
-	lin = native_address(cpu, insn, area_size(mask), 64, X86_ACC_WRITE);
-	native_probe_lin(cpu, insn, lin, area_size(mask));
+	lin = native_address(cpu, insn, area_size(mask, AREA_STANDARD), 64, X86_ACC_WRITE);
+	native_probe_lin(cpu, insn, lin, area_size(mask, AREA_STANDARD));
 	native_read_lin(cpu, insn, lin + XS_BV, &bv, 8);
 	save = optimised ? mask & used : mask;
-	put_components(cpu, insn, lin, save, mask & (XFEATURE_SSE | XFEATURE_AVX));
+	put_components(cpu, insn, lin, save, AREA_STANDARD, mask & (XFEATURE_SSE | XFEATURE_AVX));
 	bv = (bv & ~mask) | (used & mask);
 	x86_copy_to(cpu, lin + XS_BV, &bv, 8, cpu->tlb_mode);
 }
@@ -243,16 +266,15 @@ static void xsaveopt(struct x86_cpu *cpu, const struct x86_insn *insn, const str
 	xsave_standard(cpu, insn, true);
 }
 
-/* The AVX component is the only extended one, so it stands at 576 in both formats. */
 static void xsave_compact(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	uint64_t mask = rfbm(cpu), used = in_use(cpu), lin, header[2];
 
 	if (*xs32(cpu, XS_MXCSR) != MXCSR_INIT)
 		used |= XFEATURE_SSE;
-	lin = native_address(cpu, insn, area_size(mask), 64, X86_ACC_WRITE);
-	native_probe_lin(cpu, insn, lin, area_size(mask));
-	put_components(cpu, insn, lin, mask & used, mask & used & XFEATURE_SSE);
+	lin = native_address(cpu, insn, area_size(mask, mask), 64, X86_ACC_WRITE);
+	native_probe_lin(cpu, insn, lin, area_size(mask, mask));
+	put_components(cpu, insn, lin, mask & used, mask, mask & used & XFEATURE_SSE);
 	header[0] = mask & used;
 	header[1] = mask | XCOMP_COMPACT;
 	x86_copy_to(cpu, lin + XS_BV, header, sizeof(header), cpu->tlb_mode);
@@ -305,20 +327,30 @@ static void restore_vectors(struct x86_cpu *cpu, const uint8_t *image, unsigned 
 		memset(cpu->xsave + off, 0, n);
 }
 
+static void restore_pkru(struct x86_cpu *cpu, uint32_t value)
+{
+	if (cpu->pkru == value)
+		return;
+	cpu->pkru = value;
+	x86_tlb_flush_space(cpu, cpu->space); /* rights are in the TLB's entries */
+}
+
 static void xrstor_image(struct x86_cpu *cpu, const struct x86_insn *insn, bool compact_only)
 {
 	uint8_t image[X86_XSAVE_SIZE] = { 0 };
-	uint64_t mask = rfbm(cpu), bv, lin;
-	unsigned int size;
+	uint64_t mask = rfbm(cpu), bv, area, lin;
+	uint32_t pkru = 0;
 
 	lin = native_address(cpu, insn, XS_AVX_OFFSET, 64, X86_ACC_READ);
 	native_read_lin(cpu, insn, lin, image, XS_AVX_OFFSET);
 	check_header(cpu, image, compact_only);
 	bv = image64(image, XS_BV);
-	size = area_size(mask & bv);
-	if (size > XS_AVX_OFFSET)
+	area = image64(image, XS_COMP_BV) & XCOMP_COMPACT ? image64(image, XS_COMP_BV) : AREA_STANDARD;
+	if (mask & bv & XFEATURE_AVX)
 		native_read_lin(cpu, insn, lin + XS_AVX_OFFSET, image + XS_AVX_OFFSET,
 				16 * nr_vec(cpu));
+	if (mask & bv & XFEATURE_PKRU)
+		native_read_lin(cpu, insn, lin + pkru_offset(area), &pkru, sizeof(pkru));
 	if (mask & (XFEATURE_SSE | XFEATURE_AVX))
 		check_mxcsr(cpu, image32(image, XS_MXCSR));
 	if (mask & XFEATURE_X87 && bv & XFEATURE_X87) {
@@ -332,6 +364,8 @@ static void xrstor_image(struct x86_cpu *cpu, const struct x86_insn *insn, bool 
 		restore_vectors(cpu, image, XS_XMM(0), bv & XFEATURE_SSE);
 	if (mask & XFEATURE_AVX)
 		restore_vectors(cpu, image, XS_YMMH(0), bv & XFEATURE_AVX);
+	if (mask & XFEATURE_PKRU)
+		restore_pkru(cpu, pkru);
 }
 
 static void xrstor(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)

@@ -213,7 +213,7 @@ void x86_load_ldtr(struct x86_cpu *cpu, uint16_t selector, unsigned int vector)
 		x86_exc(cpu, vector == X86_TS ? X86_TS : X86_NP, selector & 0xfffc);
 	if (x86_lma(cpu)) {
 		high = x86_read_descriptor_high(cpu, selector);
-		if (x86_noncanonical(cpu, x86_desc_base(d) | high << 32))
+		if (x86_noncanonical_reg(cpu, x86_desc_base(d) | high << 32))
 			x86_gp(cpu, selector & 0xfffc);
 	}
 	x86_seg_from_descriptor(&cpu->seg[X86_LDTR], selector, d);

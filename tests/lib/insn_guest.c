@@ -13,7 +13,7 @@
 #define GDT	 0x1000u
 #define IDT	 0x2000u
 #define TSS	 0x3000u
-#define PML4	 0x4000u
+#define PML4	 INSN_GUEST_PML4
 #define STACK	 0x9000u /* tops */
 #define STACK0	 0xa000u
 #define PORT_END 0x80

@@ -14,6 +14,7 @@
 
 #define INSN_GUEST_RAM	(2u << 20)
 #define INSN_GUEST_CODE 0x10000u
+#define INSN_GUEST_PML4 0x4000u /* entry 0, then a PDPT and a page directory, a page each */
 
 enum insn_guest_mode { GUEST_REAL, GUEST_V86, GUEST_PROT16, GUEST_PROT32, GUEST_COMPAT32, GUEST_LONG };
 

@@ -170,6 +170,25 @@ static void cpuid_dynamic(void **state)
 	finish(&f);
 }
 
+/* IA32_MISC_ENABLE: what firmware sets for kernels that are older than the processor. */
+static void cpuid_limited(void **state)
+{
+	struct fixture f;
+
+	make(&f, "baseline-v2");
+	assert_true(leaf(&f, 0, 0, 0) > 2);
+	assert_true(leaf(&f, 0x80000001, 0, 3) & 1u << 20);
+	assert_int_equal(vcpu_set_msr(f.vcpu, 0x1a0, 0x1801 | 1ull << 22 | 1ull << 34, HV_MSR_GUEST), 0);
+	assert_int_equal(leaf(&f, 0, 0, 0), 2);
+	assert_int_equal(leaf(&f, 0, 0, 1), 0x756e6547);
+	assert_false(leaf(&f, 0x80000001, 0, 3) & 1u << 20);
+	assert_int_equal(vcpu_set_efer(f.vcpu, X86_EFER_NXE), 1);
+	assert_int_equal(vcpu_set_msr(f.vcpu, 0x1a0, 0x1801, HV_MSR_GUEST), 0);
+	assert_true(leaf(&f, 0, 0, 0) > 2);
+	assert_int_equal(vcpu_set_efer(f.vcpu, X86_EFER_NXE), 0);
+	finish(&f);
+}
+
 /* ---- control registers ------------------------------------------------------------------------ */
 
 static void long_mode(struct fixture *f)
@@ -293,11 +312,13 @@ static void msrs(void **state)
 		{ 0xfe, 0, 1 }, { 0x10a, 0, 1 },	/* read-only */
 		{ 0x48, 1, 0 }, { 0x48, 1u << 5, 1 }, { 0x49, 1, 0 }, { 0x49, 2, 1 },
 		{ 0x140, 0, 0 }, { 0x140, 1, 1 },
-		{ 0xc0000100, 0xffff800000000000, 0 }, { 0xc0000100, 0x0000800000000000, 1 },
-		{ 0xc0000082, 0x0000800000000000, 1 }, { 0xc0000103, 1ull << 32, 1 },
-		{ 0x176, 0x0000800000000000, 1 }, { 0x174, 0x10, 0 },
+		{ 0xc0000100, 0xffff800000000000, 0 }, { 0xc0000100, 1ull << 56, 1 },
+		{ 0xc0000082, 1ull << 56, 1 }, { 0xc0000103, 1ull << 32, 1 },
+		{ 0x176, 1ull << 56, 1 }, { 0x176, 0x00ff800000000000, 0 }, { 0x174, 0x10, 0 },
 		{ 0x1d9, 2, 0 }, { 0x1d9, 1u << 8, 1 },
 		{ 0x8b, 0, 0 }, { 0x3a, 5, 1 }, { 0x1a0, ~0ull, 1 },
+		{ 0x1a0, 0x400c51809, 0 }, { 0x1a0, 0x1809 | 1u << 17, 1 },
+		{ 0x6e1, 0, 1 },			/* PKRS without PKS */
 		{ 0x4b564d03, 0x1002, 1 },		/* reserved bits of steal time */
 		{ 0x800, 0, 1 }, { 0x6e0, 0, 1 },	/* no chips */
 	};
@@ -503,6 +524,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(models), cmocka_unit_test(cpuid_dynamic),
+		cmocka_unit_test(cpuid_limited),
 		cmocka_unit_test(cr0_rules), cmocka_unit_test(pae_pdptrs),
 		cmocka_unit_test(cr3_cr4_cr8_efer_rules), cmocka_unit_test(msrs),
 		cmocka_unit_test(tsc_and_clock), cmocka_unit_test(exception_classes),
