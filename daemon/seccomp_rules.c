@@ -181,7 +181,7 @@ static int add_prctl(scmp_filter_ctx ctx)
 
 	for (i = 0; !ret && i < sizeof(options) / sizeof(options[0]); i++)
 		ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-				       SCMP_A0(SCMP_CMP_EQ, options[i].option));
+				       SCMP_A0(SCMP_CMP_EQ, options[i].option, 0));
 	return ret;
 }
 
