@@ -134,6 +134,20 @@ res domain.define "$(config p '"on_poweroff":"restart"')" >/dev/null
 res domain.start '{"domain":"p"}' >/dev/null
 typed p o >/dev/null
 is_state p running reset
+typed p p >/dev/null
+is_state p crashed panicked
+is "a crashed machine is not resumed" "$(err domain.resume '{"domain":"p"}')" domain.wrong_state
+is "but reset" "$(err domain.reset '{"domain":"p"}')" ok
+is_state p running reset
+res domain.destroy '{"domain":"p"}' >/dev/null
+res domain.define "$(config p '"on_crash":"destroy"')" >/dev/null
+res domain.start '{"domain":"p"}' >/dev/null
+typed p p >/dev/null
+is_state p shutoff panicked
+res domain.define "$(config p '"on_crash":"restart"')" >/dev/null
+res domain.start '{"domain":"p"}' >/dev/null
+typed p p >/dev/null
+is_state p running reset
 is "undefine a running one" "$(err domain.undefine '{"domain":"p"}')" ok
 is "it is transient now" "$(res domain.info '{"domain":"p"}' .persistent)" false
 is "and has nothing to undefine" "$(err domain.undefine '{"domain":"p"}')" domain.wrong_state

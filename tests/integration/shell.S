@@ -6,6 +6,7 @@
  *	o	power off (ACPI S5)
  *	r	reset (port 0xcf9)
  *	t	triple fault
+ *	p	panic: write 1 to pvpanic's port, then go on
  *	h	halt for ever with interrupts off
  *	d	write a byte into each of 16 pages from 0x10000 on, then print "D"
  *	s	print 4096 times a line of 64 bytes
@@ -37,6 +38,8 @@ next:
 	je reset
 	cmp $'t', %al
 	je triple
+	cmp $'p', %al
+	je panic
 	cmp $'h', %al
 	je halt
 	cmp $'d', %al
@@ -83,6 +86,12 @@ reset:
 	mov $6, %al
 	out %al, %dx
 	jmp halt
+
+panic:
+	mov $0x505, %dx
+	mov $1, %al
+	out %al, %dx
+	jmp next
 
 triple:
 	lidt empty
