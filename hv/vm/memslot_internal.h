@@ -30,7 +30,12 @@
 #define SLOT_ID_LEAF   256 /* slots per leaf of the id table */
 #define SLOT_ID_LEAVES ((HV_MEM_SLOTS_MAX + SLOT_ID_LEAF - 1) / SLOT_ID_LEAF)
 
-/* [S] the nodes of the set that is not active; those of the active one are read under RCU */
+/*
+ * The two nodes of a tree share 128 bytes, which processors fetch together: what one set's
+ * update has read is near when the other set follows.
+ *
+ * [S] the nodes of the set that is not active; those of the active one are read under RCU
+ */
 struct slot_place {
 	struct slot_node gfn[2]; /* owner: struct slot_obj */
 	struct slot_node hva[2];

@@ -429,7 +429,7 @@ static struct slot_obj *slot_obj_alloc(const struct slot_obj *former)
 
 	if (!obj)
 		return NULL;
-	obj->place = former ? former->place : hv_zalloc_aligned(64, sizeof(*obj->place));
+	obj->place = former ? former->place : hv_zalloc_aligned(128, sizeof(*obj->place));
 	if (!obj->place) {
 		hv_free(obj);
 		return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The tree of memslots: an intrusive AVL tree of closed ranges [start, last],
- * ordered by (start, id), each node carrying the greatest `last` of its subtree.
+ * ordered by (start, id), each node carrying the greatest `last` of its subtrees.
  * One tree of disjoint gfn ranges answers "which slot has this gfn"; one of hva
  * ranges, which may overlap, answers "which slots meet this range".
  *
@@ -19,11 +19,11 @@
 /* One cache line, so that a lookup touches one per level and the owner comes with the last. */
 struct slot_node {
 	uint64_t start, last; /* set before insertion */
-	struct slot_node *left, *right;
-	uint64_t max_last;
-	uint32_t height;
-	uint32_t id; /* unique in the tree; set before insertion */
-	void *owner; /* the user's */
+	struct slot_node *child[2]; /* before and after this one */
+	uint64_t max_last[2];	    /* of the child's subtree; 0: no child */
+	void *owner;		    /* the user's */
+	uint32_t id;		    /* unique in the tree; set before insertion */
+	uint8_t height[2];	    /* of the children */
 } __attribute__((aligned(64)));
 
 void slot_tree_insert(struct slot_node **root, struct slot_node *node);
@@ -35,9 +35,9 @@ static inline struct slot_node *slot_tree_find(struct slot_node *root, uint64_t 
 {
 	while (root) {
 		if (key < root->start)
-			root = root->left;
+			root = root->child[0];
 		else if (key > root->last)
-			root = root->right;
+			root = root->child[1];
 		else
 			break;
 	}

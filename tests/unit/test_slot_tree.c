@@ -134,12 +134,12 @@ static void test_check_fails(void **state)
 		slot_tree_insert(&root, &node[i]);
 	}
 	assert_int_equal(slot_tree_check(root), 20);
-	node[7].last = 90; /* maxima above are stale */
+	node[8].last = 90; /* maxima above are stale */
 	assert_int_equal(slot_tree_check(root), -1);
-	node[7].last = 7;
-	node[3].height++;
+	node[8].last = 8;
+	node[3].height[0]++;
 	assert_int_equal(slot_tree_check(root), -1);
-	node[3].height--;
+	node[3].height[0]--;
 	assert_int_equal(slot_tree_check(root), 20);
 	node[0].start = 19;
 	node[0].last = 19;
