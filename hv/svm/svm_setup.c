@@ -66,6 +66,8 @@ static void set_intercepts(struct hv_vcpu *vcpu)
 	w[SVM_WORD_5] = 0;
 	if (!caps->rdtscp)
 		w[SVM_WORD_4] |= SVM_INTERCEPT_RDTSCP;
+	if (!caps->invpcid)
+		w[SVM_WORD_5] |= SVM_INTERCEPT_INVPCID;
 	if (svm_shadow(vcpu)) {
 		w[SVM_WORD_CR] |= 0x19 | 0x19u << 16; /* CR0, CR3, CR4, both ways */
 		w[SVM_WORD_EXCEPTION] |= 1u << X86_PF;

@@ -36,7 +36,8 @@ struct vcpu_cpu_model; /* cpu_model.c */
 struct vcpu_guest_caps {
 	uint64_t cr4_allowed, efer_allowed, xcr0_allowed, spec_ctrl_allowed;
 	uint8_t maxphyaddr;
-	bool rdtscp, pcid, x2apic, tsc_deadline, tsc_adjust, arch_caps, pku, pks, longmode, xsave;
+	bool rdtscp, pcid, x2apic, tsc_deadline, tsc_adjust, arch_caps, pku, pks, invpcid,
+		longmode, xsave;
 };
 
 struct hv_vm_arch {

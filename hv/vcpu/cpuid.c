@@ -75,6 +75,7 @@ void cpuid_derive_caps(const struct vcpu_cpuid_table *t, struct vcpu_guest_caps 
 	caps->tsc_deadline = word(t, 1, 2) & 1u << 24;
 	caps->tsc_adjust = word(t, 7, 1) & 1u << 1;
 	caps->arch_caps = word(t, 7, 3) & 1u << 29;
+	caps->invpcid = word(t, 7, 1) & 1u << 10;
 	caps->pku = word(t, 7, 2) & 1u << 3;
 	caps->pks = word(t, 7, 2) & 1u << 31;
 	if (word(t, 7, 3) & 1u << 26)

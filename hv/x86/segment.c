@@ -189,8 +189,12 @@ void x86_drop_outer_segs(struct x86_cpu *cpu)
 
 		if (s->ar & X86_AR_UNUSABLE)
 			continue;
-		if ((s->ar & 0xc) != 0xc && X86_AR_DPL(s->ar) < cpu->cpl)
-			x86_seg_null(cpu, segs[i], 0);
+		if ((s->ar & 0xc) == 0xc || X86_AR_DPL(s->ar) >= cpu->cpl)
+			continue;
+		/* Unlike a load of a null selector, this leaves the base, which 64-bit code uses. */
+		s->selector = 0;
+		s->ar = X86_AR_UNUSABLE;
+		x86_seg_update(s);
 	}
 }
 

@@ -153,6 +153,58 @@ static void xsetbv(void **state)
 	run_rows(*state, "baseline-v3", ROWS(rows));
 }
 
+/* ---- what CPUID does not show ------------------------------------------------------------------- */
+
+#define INVPCID .code = { 0x66, 0x0f, 0x38, 0x82, 0x03 }, .len = 5 /* (%rbx), %rax */
+
+static void hidden(void **state)
+{
+	static const struct row without[] = {
+		{ "INVPCID, hidden", GUEST_LONG, .rax = 2, INVPCID, .vector = X86_UD },
+		{ "INVPCID, hidden, 32-bit", GUEST_PROT32, .rax = 2, INVPCID, .vector = X86_UD },
+		{ "RDTSCP, hidden", GUEST_LONG, .code = { 0x0f, 0x01, 0xf9 }, .len = 3, .vector = X86_UD },
+	};
+	static const struct row with[] = {
+		{ "INVPCID", GUEST_LONG, .rax = 2, INVPCID, .vector = NONE, .rax_after = 2 },
+	};
+
+	run_rows(*state, "baseline-v1", ROWS(without));
+	run_rows(*state, "baseline-v3", ROWS(with));
+}
+
+/* ---- returns to an outer level -------------------------------------------------------------------- */
+
+/* IRET to level 3 makes GS null, whose descriptor is of level 0; its base stays. */
+static void nullified_segment(void **state)
+{
+	static const uint8_t code[] = {
+		0x6a, 0x2b, 0x54, 0x68, 0x02, 0x32, 0, 0, 0x6a, 0x33, /* SS, RSP, IOPL 3, CS */
+		0x48, 0x8d, 0x05, 0x03, 0, 0, 0, 0x50,	     /* RIP */
+		0x48, 0xcf,				     /* IRETQ */
+		0x65, 0x48, 0x8b, 0x04, 0x25, 0x08, 0, 0, 0, /* mov %gs:8, %rax */
+		0x8c, 0xe9,				     /* mov %gs, %ecx */
+	};
+	const struct engine *e = *state;
+	struct insn_guest_run run = { .mode = GUEST_LONG, .code = code, .len = sizeof(code) };
+	static const uint8_t set_base[] = {
+		0xb9, 0x01, 0x01, 0, 0xc0, 0x31, 0xd2, 0xb8, 0x00, 0x20, 0x01, 0, 0x0f, 0x30,
+	};
+	uint8_t both[sizeof(set_base) + sizeof(code)];
+	struct insn_guest g;
+
+	memcpy(both, set_base, sizeof(set_base));
+	memcpy(both + sizeof(set_base), code, sizeof(code));
+	run.code = both;
+	run.len = sizeof(both);
+	insn_guest_make(&g, e->vendor, e->paging, NULL);
+	*(uint64_t *)(g.ram + 0x12008) = 0x1122334455667788;
+	insn_guest_run(&g, &run);
+	assert_int_equal(run.vector, NONE);
+	assert_int_equal(run.regs.rax, 0x1122334455667788);
+	assert_int_equal(run.regs.rcx & 0xffff, 0);
+	insn_guest_finish(&g);
+}
+
 /* ---- protection keys ------------------------------------------------------------------------------ */
 
 static bool shown(struct insn_guest *g, unsigned int ecx_bit)
@@ -282,6 +334,8 @@ int main(void)
 		EVERYWHERE(wide_addresses),
 		EVERYWHERE(canonical_edge),
 		EVERYWHERE(xsetbv),
+		EVERYWHERE(hidden),
+		EVERYWHERE(nullified_segment),
 		EVERYWHERE(xsave_pkru),
 		EVERYWHERE(pkrs),
 	};
