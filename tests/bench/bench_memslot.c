@@ -391,6 +391,85 @@ static double time_kvm_get(uint64_t *bitmap)
 	return median(sample, SAMPLES);
 }
 
+/* With manual protection and all bits set at first, get and clear meet a GiB of set bits. */
+struct manual_cost {
+	double get, clear;
+};
+
+static struct manual_cost time_manual_hv(uint64_t *bitmap)
+{
+	struct slot_req r = { .id = 32002, .gpa = LOG_GPA + GIB, .size = GIB, .hva = host };
+	double get[SAMPLES], clear[SAMPLES];
+	int s;
+
+	for (s = 0; s < SAMPLES; s++) {
+		uint64_t t0, t1;
+
+		r.flags = HV_MEM_LOG_DIRTY_PAGES;
+		if (dirty_bitmap_set_mode(vm, HV_DIRTY_MANUAL_PROTECT | HV_DIRTY_INITIALLY_ALL_SET) ||
+		    set_hv(&r))
+			exit(1);
+		t0 = hv_clock_ns();
+		if (dirty_bitmap_get(vm, r.id, bitmap))
+			exit(1);
+		t1 = hv_clock_ns();
+		if (dirty_bitmap_clear(vm, r.id, 0, LOG_PAGES, bitmap))
+			exit(1);
+		clear[s] = (double)(hv_clock_ns() - t1);
+		get[s] = (double)(t1 - t0);
+		if (dirty_bitmap_set_mode(vm, 0) || vf_slot(vm, r.id, 0, 0, 0, 0))
+			exit(1);
+	}
+	return (struct manual_cost){ median(get, SAMPLES), median(clear, SAMPLES) };
+}
+
+static bool time_manual_kvm(uint64_t *bitmap, struct manual_cost *out)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+		.args = { KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET },
+	};
+	struct kvm_clear_dirty_log c = { .slot = 32002, .num_pages = LOG_PAGES, .dirty_bitmap = bitmap };
+	struct kvm_dirty_log log = { .slot = 32002, .dirty_bitmap = bitmap };
+	struct slot_req r = { .id = 32002, .gpa = LOG_GPA + GIB, .size = GIB, .hva = host };
+	double get[SAMPLES], clear[SAMPLES];
+	int s;
+
+	if (kvm_vm < 0 || ioctl(kvm_vm, KVM_ENABLE_CAP, &cap))
+		return false;
+	for (s = 0; s < SAMPLES; s++) {
+		uint64_t t0, t1;
+
+		r.size = GIB;
+		r.flags = HV_MEM_LOG_DIRTY_PAGES;
+		if (set_kvm(&r))
+			return false;
+		t0 = hv_clock_ns();
+		if (ioctl(kvm_vm, KVM_GET_DIRTY_LOG, &log))
+			return false;
+		t1 = hv_clock_ns();
+		if (ioctl(kvm_vm, KVM_CLEAR_DIRTY_LOG, &c))
+			return false;
+		clear[s] = (double)(hv_clock_ns() - t1);
+		get[s] = (double)(t1 - t0);
+		r.size = 0;
+		if (set_kvm(&r))
+			return false;
+	}
+	*out = (struct manual_cost){ median(get, SAMPLES), median(clear, SAMPLES) };
+	return true;
+}
+
+static void bench_manual(uint64_t *bitmap)
+{
+	struct manual_cost h = time_manual_hv(bitmap), k;
+
+	printf("# 1 GiB initially all set: get %.2f us, clear all %.2f us\n", h.get / 1e3, h.clear / 1e3);
+	if (time_manual_kvm(bitmap, &k))
+		printf("#   KVM_GET_DIRTY_LOG %.2f us (%.1fx of hv), KVM_CLEAR_DIRTY_LOG %.2f us (%.1fx)\n",
+		       k.get / 1e3, k.get / h.get, k.clear / 1e3, k.clear / h.clear);
+}
+
 static void bench_logs(void)
 {
 	static const struct {
@@ -421,9 +500,13 @@ static void bench_logs(void)
 		printf("# 1 GiB %-10s get+clear %10.2f us; cursor read %10.2f us; three readers %10.2f us\n",
 		       fill_of[i].name, time_get(fill_of[i].step, bitmap) / 1e3,
 		       time_cursors(fill_of[i].step, 1) / 1e3, time_cursors(fill_of[i].step, 3) / 1e3);
-	if (kvm_vm >= 0 && !set_kvm(&r))
-		printf("# 1 GiB clean      KVM_GET_DIRTY_LOG %.2f us\n", time_kvm_get(bitmap) / 1e3);
+	if (kvm_vm >= 0 && !set_kvm(&r)) {
+		double clean = time_get(0, bitmap), k = time_kvm_get(bitmap);
+
+		printf("# 1 GiB clean      KVM_GET_DIRTY_LOG %.2f us (%.1fx of hv)\n", k / 1e3, k / clean);
+	}
 	dirty_cursor_stop(vm);
+	bench_manual(bitmap);
 	free(bitmap);
 }
 
