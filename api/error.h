@@ -37,7 +37,7 @@
 	X(FILE_UNAVAILABLE, API_CODE, "file.unavailable", \
 	  "A file that the definition names cannot be opened.") \
 	X(STORE_FAILED, API_CODE, "store.failed", \
-	  "The definition could not be made durable; nothing changed.") \
+	  "What was to be stored could not be made durable; nothing changed.") \
 	X(DOMAIN_NOT_FOUND, API_CODE, "domain.not_found", "There is no such domain.") \
 	X(DOMAIN_EXISTS, API_CODE, "domain.exists", "A domain of that name or uuid exists.") \
 	X(DOMAIN_WRONG_STATE, API_CODE, "domain.wrong_state", \
@@ -46,6 +46,10 @@
 	X(JOB_NOT_FOUND, API_CODE, "job.not_found", "There is no such job.") \
 	X(JOB_CONFLICT, API_CODE, "job.conflict", "Another job of the domain excludes this one.") \
 	X(JOB_ABORTED, API_CODE, "job.aborted", "The job was aborted.") \
+	X(SNAPSHOT_NOT_FOUND, API_CODE, "snapshot.not_found", "There is no such snapshot.") \
+	X(SNAPSHOT_EXISTS, API_CODE, "snapshot.exists", "There is something of that name already.") \
+	X(SNAPSHOT_INVALID, API_CODE, "snapshot.invalid", \
+	  "The snapshot is damaged, or not one for this engine.") \
 	X(SUBSCRIPTION_NOT_FOUND, API_CODE, "subscription.not_found", \
 	  "The connection has no such subscription.") \
 	X(CPU_NOT_FOUND, API_CODE, "host.cpu_not_found", "The host has no such CPU.") \

@@ -28,6 +28,14 @@ static const struct cli_view jobs = {
 	NULL
 };
 
+static const struct cli_view snapshots = {
+	CLI_SHOW_TABLE, "snapshots",
+	COLUMNS({ "DOMAIN", "domain", CLI_PLAIN }, { "NAME", "name", CLI_PLAIN },
+		{ "CREATED", "created", CLI_TIME }, { "STATE", "state", CLI_PLAIN },
+		{ "MEMORY", "memory", CLI_BYTES }, { "SIZE", "size", CLI_BYTES }),
+	NULL
+};
+
 static const struct cli_view memslots = {
 	CLI_SHOW_TABLE, "memslots",
 	COLUMNS({ "AS", "as_id", CLI_PLAIN }, { "SLOT", "id", CLI_PLAIN }, { "GPA", "gpa", CLI_HEX },
@@ -119,6 +127,27 @@ const struct cli_command cli_commands[] = {
 	  NULL },
 	{ "suspend", "domain.suspend", "stop its vCPUs", ARGS(DOMAIN), NULL, NULL, NULL },
 	{ "resume", "domain.resume", "let its vCPUs go on", ARGS(DOMAIN), NULL, NULL, NULL },
+	{ "snapshot", "domain.snapshot", "keep a guest's state and memory while it runs",
+	  ARGS(DOMAIN, { "NAME", "name", CLI_STRING, 0, "default: seconds since 1970" },
+	       { "--directory", "directory", CLI_PATH, 0, "an existing folder to put it into" },
+	       { "--detach", "detach", CLI_FLAG, 0, "print the job's number and do not wait" }),
+	  &form, NULL, "The guest stands still for some milliseconds, whatever its size." },
+	{ "restore", "domain.restore", "make a domain again from a snapshot, which stays",
+	  ARGS(DOMAIN, { "NAME", "name", CLI_STRING, CLI_REQUIRED, "the snapshot's" },
+	       { "--as", "as", CLI_STRING, 0, "make another, transient domain of this name" },
+	       { "--directory", "directory", CLI_PATH, 0, "the folder that it is in" },
+	       { "--paused", "paused", CLI_FLAG, 0, "begin paused; default: as it was" },
+	       { "--verify", "verify", CLI_FLAG, 0, "first compare all memory with its digests" },
+	       { "--detach", "detach", CLI_FLAG, 0, "print the job's number and do not wait" }),
+	  &form, NULL, "The domain must not run: destroy it first, or give --as." },
+	{ "snapshot-list", "domain.snapshot_list", "snapshots, oldest first",
+	  ARGS({ "DOMAIN", "domain", CLI_STRING, 0, "only of this one" },
+	       { "--directory", "directory", CLI_PATH, 0, "those in this folder" }),
+	  &snapshots, NULL, NULL },
+	{ "snapshot-delete", "domain.snapshot_delete", "remove a snapshot",
+	  ARGS(DOMAIN, { "NAME", "name", CLI_STRING, CLI_REQUIRED, "the snapshot's" },
+	       { "--directory", "directory", CLI_PATH, 0, "the folder that it is in" }),
+	  NULL, NULL, NULL },
 	{ "nmi", "domain.nmi", "send a non-maskable interrupt", ARGS(DOMAIN), NULL, NULL, NULL },
 
 	/* ---- looking at domains ---- */

@@ -3,7 +3,8 @@
 # Commands and options come from hvctl itself, names of domains from the daemon.
 # The commands, for whoever reads this file:
 #   version capabilities metrics run define create undefine dumpconfig start
-#   shutdown reboot reset destroy suspend resume nmi list info stats top wait console
+#   shutdown reboot reset destroy suspend resume snapshot restore snapshot-list
+#   snapshot-delete nmi list info stats top wait console
 #   memslot list, memslot set, memslot delete, memory read, memory write,
 #   memory working-set, memory discard, dirtylog start, dirtylog stop,
 #   dirtylog read, dirtylog clear, dirtyrate, mmu roots, mmu invalidate, mmu stats,
@@ -24,6 +25,7 @@ _hvctl() {
 		esac
 	done
 	case $prev in
+	--directory) COMPREPLY=($(compgen -d -- "$cur")); return ;;
 	--kernel | --initrd | --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--vendor) COMPREPLY=($(compgen -W "vmx svm auto" -- "$cur")); return ;;
 	--paging) COMPREPLY=($(compgen -W "tdp shadow" -- "$cur")); return ;;

@@ -82,15 +82,33 @@ void domain_end_waits(struct hvd *hvd, struct domain *dom);
 void domain_fail_state(struct api_call *call, const struct domain *dom, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+#define START_FILES_MAX 8
+
+/* A descriptor for the worker beside those that the definition names. */
+struct start_file {
+	const char *name;	/* static; in the map of files */
+	int fd;
+};
+
 /*
- * Start @dom by its definition; @call is answered when the guest runs or when it
- * cannot. Marks the domain busy.
+ * Start @dom by its definition. Marks the domain busy. @call is answered when the guest
+ * runs or when it cannot; or instead of that, ended() is told: with a summary (its own)
+ * and descriptors (taken), or with @err; then a transient domain is about to go.
  */
 struct domain_start {
 	bool paused;	/* make the machine, run nothing */
 	bool console;	/* answer with a console's descriptor, too */
+	enum domain_reason reason;	/* of its state then; 0: booted, or starting_up when paused */
+	json_t *config;	/* start with this instead of the definition; borrowed. NULL: the definition */
+	json_t *params;	/* members to add to worker.start's; borrowed. NULL: none */
+	struct start_file files[START_FILES_MAX];	/* taken, on failure too */
+	unsigned int nfiles;
+	void (*ended)(void *ctx, json_t *summary, const int *fds, unsigned int nfds,
+		      const struct api_error *err);
+	void *ctx;
 };
-void domain_start(struct api_call *call, struct domain *dom, const struct domain_start *how);
+void domain_start(struct hvd *hvd, struct api_call *call, struct domain *dom,
+		  const struct domain_start *how);
 /* Kill its worker, whatever it does; @call is answered when it is gone. */
 void domain_destroy(struct api_call *call, struct domain *dom);
 

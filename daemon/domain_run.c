@@ -26,7 +26,7 @@
 
 #define THREADS_BEYOND_VCPUS 16
 
-enum start_file { FILE_KERNEL, FILE_INITRD, FILE_COUNT };
+enum boot_file { FILE_KERNEL, FILE_INITRD, FILE_COUNT };
 static const char *const start_file_fields[FILE_COUNT] = { "/boot/kernel", "/boot/initrd" };
 
 struct start_op {
@@ -85,6 +85,12 @@ static void start_open(struct task *task)
 
 /* ---- the end of a start -------------------------------------------------------------- */
 
+static void start_close_files(struct domain_start *how)
+{
+	while (how->nfiles > 0)
+		close(how->files[--how->nfiles].fd);
+}
+
 static void start_free(struct start_op *op)
 {
 	int i;
@@ -96,7 +102,33 @@ static void start_free(struct start_op *op)
 			close(op->fds[i]);
 		free(op->paths[i]);
 	}
+	start_close_files(&op->how);
+	json_decref(op->how.params);
 	free(op);
+}
+
+/* The one answer to whoever asked for the start. Takes @fds. */
+static void start_reply(struct api_call *call, const struct domain_start *how, json_t *summary,
+			const int *fds, unsigned int nfds)
+{
+	if (how->ended) {
+		how->ended(how->ctx, summary, fds, nfds, NULL);
+		return;
+	}
+	if (nfds && !(call->method->flags & API_GIVES_FDS)) {
+		close(fds[0]);
+		nfds = 0;
+	}
+	api_reply_fds(call, summary, fds, nfds);
+}
+
+static void start_refuse(struct api_call *call, const struct domain_start *how,
+			 const struct api_error *err)
+{
+	if (how->ended)
+		how->ended(how->ctx, NULL, NULL, 0, err);
+	else
+		api_fail(call, err);
 }
 
 /* A transient domain that has come to its end leaves the world. */
@@ -126,6 +158,7 @@ static void domain_settle(struct hvd *hvd, struct domain *dom)
 static void start_fail(struct start_op *op)
 {
 	struct domain *dom = op->dom;
+	const struct domain_start how = op->how;
 	struct api_call *call = op->call;
 	struct api_error err = op->err;
 	struct hvd *hvd = op->hvd;
@@ -133,7 +166,7 @@ static void start_fail(struct start_op *op)
 	dom->start = NULL;
 	start_free(op);
 	domain_state_set(hvd, dom, DOMAIN_SHUTOFF, REASON_FAILED, err.message);
-	api_fail(call, &err);
+	start_refuse(call, &how, &err);
 	domain_settle(hvd, dom);
 }
 
@@ -167,8 +200,10 @@ static void start_answer(struct worker *worker, void *data, json_t *result, cons
 {
 	struct domain *dom = data;
 	struct start_op *op = dom->start;
+	const struct domain_start how = op->how;
 	struct hvd *hvd = op->hvd;
 	struct api_call *call = op->call;
+	enum domain_reason reason = how.paused ? REASON_STARTING_UP : REASON_BOOTED;
 
 	(void)worker;
 	if (op->failed || err || !json_is_object(result)) {
@@ -181,20 +216,16 @@ static void start_answer(struct worker *worker, void *data, json_t *result, cons
 			op->err = *err;
 		else
 			api_error_set(&op->err, API_E_INTERNAL, "the worker's answer has no shape");
-		if (!api_method_has_error(call->method, op->err.id))
+		if (call && !api_method_has_error(call->method, op->err.id))
 			op->err.id = API_E_DOMAIN_START_FAILED;
 		start_broken(op);
 		return;
 	}
 	dom->start = NULL;
-	domain_state_set(hvd, dom, op->how.paused ? DOMAIN_PAUSED : DOMAIN_RUNNING,
-			 op->how.paused ? REASON_STARTING_UP : REASON_BOOTED, NULL);
+	domain_state_set(hvd, dom, how.paused ? DOMAIN_PAUSED : DOMAIN_RUNNING,
+			 how.reason ? how.reason : reason, NULL);
 	start_free(op);
-	if (nfds && !(call->method->flags & API_GIVES_FDS)) {
-		close(fds[0]);
-		nfds = 0;
-	}
-	api_reply_fds(call, domain_summary(dom), fds, nfds);
+	start_reply(call, &how, domain_summary(dom), fds, nfds);
 	domain_set_idle(hvd, dom);
 }
 
@@ -215,8 +246,8 @@ static void start_send(struct start_op *op)
 {
 	struct domain *dom = op->dom;
 	json_t *files = json_object();
-	int fds[FILE_COUNT];
-	unsigned int nfds = 0;
+	int fds[FILE_COUNT + START_FILES_MAX];
+	unsigned int nfds = 0, k;
 	json_t *params;
 	int i, ret;
 
@@ -227,9 +258,16 @@ static void start_send(struct start_op *op)
 		fds[nfds++] = op->fds[i];
 		op->fds[i] = -1;
 	}
+	for (k = 0; k < op->how.nfiles; k++) {
+		json_object_set_new(files, op->how.files[k].name, json_integer(nfds));
+		fds[nfds++] = op->how.files[k].fd;
+	}
+	op->how.nfiles = 0;
 	params = json_pack("{s:O,s:o,s:b,s:b,s:o}", "config", dom->live, "files", files, "paused",
 			   op->how.paused, "console", op->how.console, "offline_cpus",
 			   offline_cpus(op->hvd));
+	if (op->how.params)
+		json_object_update(params, op->how.params);
 	ret = worker_request(dom->worker, "worker.start", params, fds, nfds, start_answer, dom);
 	if (ret) {
 		api_error_set(&op->err, API_E_DOMAIN_START_FAILED, "cannot reach the worker: %s",
@@ -257,19 +295,21 @@ static void start_opened(struct task *task)
 		start_send(op);
 }
 
-static struct start_op *start_new(struct api_call *call, struct domain *dom,
-				  const struct domain_config *config,
-				  const struct domain_start *how)
+/* Takes the descriptors of @how. */
+static struct start_op *start_new(struct hvd *hvd, struct domain *dom,
+				  const struct domain_config *config, struct domain_start *how)
 {
 	struct start_op *op = calloc(1, sizeof(*op));
 	int i;
 
-	if (!op)
+	if (!op) {
+		start_close_files(how);
 		return NULL;
-	op->hvd = hvd_of(call);
+	}
+	op->hvd = hvd;
 	op->dom = dom;
-	op->call = call;
 	op->how = *how;
+	json_incref(op->how.params);
 	op->task.run = start_open;
 	op->task.done = start_opened;
 	op->timer = evtimer_new(op->hvd->base, start_timeout, op);
@@ -284,39 +324,44 @@ static struct start_op *start_new(struct api_call *call, struct domain *dom,
 }
 
 /* Why @dom cannot be started at all, before anything changes; 0 or -errno with @err. */
-static int start_check(const struct domain *dom, struct domain_config *config,
-		       struct api_error *err)
+static int start_check(json_t *definition, struct domain_config *config, struct api_error *err)
 {
-	int ret = domain_config_decode(dom->config, "", config, err);
+	int ret = domain_config_decode(definition, "", config, err);
 
 	return ret ? ret : domain_config_runnable(config, err);
 }
 
-void domain_start(struct api_call *call, struct domain *dom, const struct domain_start *how)
+void domain_start(struct hvd *hvd, struct api_call *call, struct domain *dom,
+		  const struct domain_start *given)
 {
-	struct hvd *hvd = hvd_of(call);
+	struct domain_start how = *given;
+	json_t *definition = how.config ? how.config : dom->config;
 	const struct timeval limit = { .tv_sec = hvd->config.start_sec };
 	struct domain_config config;
 	struct start_op *op = NULL;
 	struct api_error err;
 
-	if (start_check(dom, &config, &err)) {
-		api_fail(call, &err);
+	if (start_check(definition, &config, &err)) {
+		start_close_files(&how);
+		start_refuse(call, &how, &err);
 		goto out_transient;
 	}
-	op = start_new(call, dom, &config, how);
+	op = start_new(hvd, dom, &config, &how);
 	if (!op || task_submit(hvd->files, &op->task)) {
 		if (op)
 			start_free(op);
-		api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "no memory, or too many files are waited for");
+		api_error_set(&err, API_E_RESOURCE_EXHAUSTED,
+			      "no memory, or too many files are waited for");
+		start_refuse(call, &how, &err);
 		goto out_transient;
 	}
+	op->call = call;
 	evtimer_add(op->timer, &limit);
 	op->opening = true;
 	dom->start = op;
 	dom->exit_code = -1;
 	json_decref(dom->live);
-	dom->live = json_incref(dom->config);
+	dom->live = json_incref(definition);
 	domain_set_busy(dom);
 	if (worker_spawn(hvd, dom, config.vcpus + THREADS_BEYOND_VCPUS, &err)) {
 		/* start_opened() finds it, after the files. */

@@ -30,6 +30,7 @@
 	X(FAILED, "failed")		/* shutoff: could not be started */ \
 	X(ADOPTED, "adopted")		/* running, paused: found by a new hvd */ \
 	X(RESET, "reset")		/* running: the guest or a call restarted it */ \
+	X(RESTORED, "restored")		/* running, paused: from a snapshot */ \
 	X(PRESERVED, "preserved")	/* paused: ended, kept by on_poweroff or on_reboot */ \
 	X(PANICKED, "panicked")		/* crashed: the guest said so */ \
 	X(ENGINE, "engine")		/* crashed: the engine gave the guest up */ \

@@ -20,6 +20,7 @@
 #include "daemon/tasks.h"
 
 struct console;
+struct guest_snapshot;
 struct hv_machine;
 struct vm_events;
 
@@ -39,6 +40,7 @@ struct guest {
 	struct console *console;
 	struct guest_job_list jobs;	/* that run */
 	json_t *jobs_unheard;		/* last reports without an hvd to hear them; NULL: none */
+	struct guest_snapshot *snapshot;	/* that is being taken; NULL: none */
 	enum domain_state state;
 	enum domain_reason reason;
 	char detail[160];

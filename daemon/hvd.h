@@ -20,6 +20,7 @@ struct event_log;
 struct job_table;
 struct task_thread;
 struct metrics_server;
+struct snapshot_op;
 
 /* What the command line says. */
 struct hvd_options {
@@ -51,6 +52,7 @@ struct hvd {
 	struct sandbox sandbox;
 	LIST_HEAD(, domain) domains;
 	unsigned int ndomains;
+	LIST_HEAD(, snapshot_op) snapshots;	/* that are made, restored, listed or deleted now */
 	unsigned char *uids;		/* of the range: 1 in use */
 	unsigned char cpu_offline[HOST_CPUS_MAX];
 	int lock_fd;

@@ -78,6 +78,20 @@ struct job *job_running(struct hvd *hvd, const char *kind, const char *domain)
 	return NULL;
 }
 
+struct job *job_excluding(struct hvd *hvd, const char *domain)
+{
+	static const char *const kinds[] = { "migrate", "snapshot", "upgrade" };
+	struct job *job;
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		job = job_running(hvd, kinds[i], domain);
+		if (job)
+			return job;
+	}
+	return NULL;
+}
+
 struct job *job_start(struct hvd *hvd, const char *kind, const char *domain)
 {
 	struct job_table *t = hvd->jobs;

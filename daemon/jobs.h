@@ -48,6 +48,8 @@ void jobs_fini(struct hvd *hvd);
 struct job *job_start(struct hvd *hvd, const char *kind, const char *domain);
 /* A running job of this kind in @domain, or NULL. */
 struct job *job_running(struct hvd *hvd, const char *kind, const char *domain);
+/* A running job of those that move or copy a guest: one of them at a time. Or NULL. */
+struct job *job_excluding(struct hvd *hvd, const char *domain);
 struct job *job_find(struct hvd *hvd, int64_t id);
 /* The one end of a job; takes @result. Sends job.finished and answers those who wait. */
 void job_end(struct hvd *hvd, struct job *job, enum job_status status, json_t *result,

@@ -374,7 +374,7 @@ static void method_create(struct api_call *call, const void *data)
 	dom = config_new_domain(call, config);
 	if (dom) {
 		dom->config = config;
-		domain_start(call, dom, &how);
+		domain_start(hvd_of(call), call, dom, &how);
 	} else {
 		json_decref(config);
 	}
@@ -391,7 +391,7 @@ static void method_start(struct api_call *call, const void *data)
 	if (dom->worker || domain_state_active(dom->state))
 		domain_fail_state(call, dom, "it has been started already");
 	else
-		domain_start(call, dom, &how);
+		domain_start(hvd_of(call), call, dom, &how);
 }
 
 static void method_destroy(struct api_call *call, const void *data)

@@ -11,7 +11,9 @@
 #include "daemon/jobs.h"
 #include "daemon/log.h"
 #include "daemon/methods.h"
+#include "daemon/methods_snapshot.h"
 #include "daemon/metrics.h"
+#include "daemon/snapshot_store.h"
 #include "daemon/sockets.h"
 #include "daemon/store.h"
 #include "daemon/tasks.h"
@@ -58,7 +60,7 @@ int hvd_table_init(struct api_table *table)
 {
 	const struct api_method *const arrays[] = {
 		api_discover_rows, methods_daemon, methods_domain, methods_job, methods_event,
-		methods_host, methods_vm, methods_vm_memory, methods_vm_cpu,
+		methods_snapshot, methods_host, methods_vm, methods_vm_memory, methods_vm_cpu,
 	};
 	int ret = api_table_init(table, arrays, sizeof(arrays) / sizeof(arrays[0]));
 
@@ -338,6 +340,12 @@ static int folders_up(struct hvd *hvd)
 	return ret ? ret : make_folder(hvd->options.state_dir, 0750);
 }
 
+static int snapshots_up(struct hvd *hvd)
+{
+	snapstore_sweep(hvd->options.state_dir);
+	return 0;
+}
+
 static int definitions_up(struct hvd *hvd)
 {
 	int ret = store_open(hvd->options.state_dir);
@@ -376,6 +384,7 @@ static const struct {
 	{ "jobs", jobs_init },
 	{ "connections", servers_up },
 	{ "definitions", definitions_up },
+	{ "snapshots", snapshots_up },
 	{ "worker folder", workers_folder },
 	{ "adoption", adopt_up },
 	{ "sockets", sockets_open },
@@ -407,6 +416,7 @@ static void hvd_down(struct hvd *hvd)
 	/* What is being stored is finished; what is answered still reaches its caller. */
 	task_thread_stop(hvd->files);
 	workers_release(hvd);
+	snapshots_stop(hvd);
 	if (hvd->server.sweep_event) {
 		api_server_flush(&hvd->server);
 		api_server_fini(&hvd->server);
@@ -449,6 +459,7 @@ int supervisor_main(const struct hvd_options *options)
 	hvd.lock_fd = hvd.workers_fd = -1;
 	sandbox_none(&hvd.sandbox);
 	LIST_INIT(&hvd.domains);
+	LIST_INIT(&hvd.snapshots);
 	config_defaults(&hvd.config);
 	if (load_config(options, &hvd.config, message, sizeof(message))) {
 		log_err("%s", message);

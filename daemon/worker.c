@@ -6,6 +6,7 @@
 #include "daemon/worker.h"
 
 #include "daemon/guest.h"
+#include "daemon/guest_snapshot.h"
 #include "daemon/log.h"
 #include "daemon/methods.h"
 
@@ -154,6 +155,7 @@ static void guest_quit(struct guest *g)
 	if (g->quitting)
 		return;
 	g->quitting = true;
+	guest_snapshot_stop(g);
 	if (event_base_once(g->base, -1, EV_TIMEOUT, quit_now, g, &limit) ||
 	    event_base_once(g->base, -1, EV_TIMEOUT, quit_poll, g, &now))
 		event_base_loopbreak(g->base);
@@ -170,6 +172,8 @@ static void supervisor_closed(struct api_conn *conn)
 	g->hvd = NULL;
 	if (g->quitting)
 		return;
+	/* Nobody is there to give it its name. */
+	guest_snapshot_stop(g);
 	/* Without a domain there is nothing to keep. */
 	if (!g->config_json) {
 		guest_quit(g);
@@ -233,7 +237,7 @@ static int guest_table(struct guest *g)
 {
 	const struct api_method *const arrays[] = {
 		worker_rows, vm_start_rows, methods_vm, methods_vm_memory, methods_vm_cpu, methods_worker,
-		guest_job_rows,
+		guest_job_rows, methods_guest_snapshot,
 	};
 	int ret = api_table_init(&g->table, arrays, sizeof(arrays) / sizeof(arrays[0]));
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static const struct worker_job_kind *const kinds[] = {
+	&worker_job_snapshot,
 	NULL
 };
 

@@ -65,6 +65,9 @@ int worker_job_send(struct hvd *hvd, struct domain *dom, struct job *job,
 		    const struct worker_job_request *request);
 const struct worker_job_kind *worker_job_kind(const char *name);
 
+/* The kinds: methods_snapshot.c */
+extern const struct worker_job_kind worker_job_snapshot;
+
 /* The worker of @dom has been adopted; @jobs is its list of reports or NULL. */
 void worker_jobs_adopt(struct hvd *hvd, struct domain *dom, json_t *jobs);
 /* The worker is gone, @how. */

@@ -8,6 +8,7 @@
  */
 #include "daemon/guest.h"
 
+#include "daemon/guest_snapshot.h"
 #include "daemon/log.h"
 #include "hv/hv.h"
 
@@ -302,7 +303,14 @@ struct start_args {
 	json_t *config, *files;
 	bool paused, console;
 	json_t *offline_cpus;
+	json_t *snapshot;
 };
+static const struct schema_field restore_fields[] = {
+	SCHEMA_RESULT("verify", &schema_bool, SCHEMA_REQUIRED, "Compare all memory first."),
+	{ 0 }
+};
+static const struct schema restore_schema = { .kind = SCHEMA_OBJECT, .fields = restore_fields };
+static const struct schema start_any = { .kind = SCHEMA_ANY, .item = &restore_schema };
 static const struct schema files_schema = { .kind = SCHEMA_MAP, .item = &schema_count };
 static const struct schema cpus_schema = { .kind = SCHEMA_ARRAY, .item = &schema_count };
 static const struct schema_field start_fields[] = {
@@ -312,6 +320,8 @@ static const struct schema_field start_fields[] = {
 	SCHEMA_FIELD(struct start_args, paused, &schema_bool, 0, "Make, but do not run."),
 	SCHEMA_FIELD(struct start_args, console, &schema_bool, 0, "Pass a console back."),
 	SCHEMA_FIELD(struct start_args, offline_cpus, &cpus_schema, 0, "Not for this domain."),
+	SCHEMA_FIELD(struct start_args, snapshot, &start_any, 0, "The guest comes from the files "
+		     "/snapshot/*."),
 	{ 0 }
 };
 static const struct schema start_schema = { .kind = SCHEMA_OBJECT, .fields = start_fields };
@@ -348,8 +358,25 @@ static void start_machine(struct engine_call *op)
 		.callbacks = &vm_callbacks,
 		.ctx = op->guest,
 	};
-	int ret = hv_machine_create(&config, &op->machine);
+	struct guest_restore restore = { .verify = json_is_true(json_object_get(args->snapshot,
+										"verify")) };
+	int ret = 0;
 
+	if (args->snapshot) {
+		restore.files = (struct hv_snapshot_files){
+			.manifest = start_file(op, "/snapshot/manifest"),
+			.state = start_file(op, "/snapshot/state"),
+			.memory = start_file(op, "/snapshot/memory"),
+			.digests = start_file(op, "/snapshot/digests"),
+			.config = start_file(op, "/snapshot/config"),
+		};
+		ret = guest_restore_open(op, &restore, &config);
+	}
+	if (!ret)
+		ret = hv_machine_create(&config, &op->machine);
+	if (!ret && args->snapshot)
+		ret = guest_restore_load(op, &restore);
+	guest_restore_close(&restore);
 	if (!ret && !args->paused) {
 		ret = hv_machine_start(op->machine);
 		op->guest->running = !ret;
@@ -358,7 +385,7 @@ static void start_machine(struct engine_call *op)
 			op->machine = NULL;
 		}
 	}
-	if (!ret)
+	if (!ret || op->failed)
 		return;
 	if (config.error[0])
 		engine_fail(op, API_E_DOMAIN_START_FAILED, "%s", config.error);
@@ -397,7 +424,8 @@ static void start_done(struct engine_call *op)
 		return;
 	}
 	g->state = args->paused ? DOMAIN_PAUSED : DOMAIN_RUNNING;
-	g->reason = args->paused ? REASON_STARTING_UP : REASON_BOOTED;
+	g->reason = args->snapshot ? REASON_RESTORED :
+		    args->paused ? REASON_STARTING_UP : REASON_BOOTED;
 	g->started = true;
 	/* Events that came meanwhile are looked at in the loop's next turn. */
 	if (write(g->vm_events->wake_fd, &one, sizeof(one)) < 0 ||
@@ -447,7 +475,7 @@ const struct api_method vm_start_rows[] = {
 		.flags = API_INTERNAL | API_TAKES_FDS | API_GIVES_FDS,
 		.handler = vm_start,
 		.errors = API_ERRORS(API_E_CONFIG_INVALID, API_E_DOMAIN_WRONG_STATE,
-				     API_E_DOMAIN_START_FAILED),
+				     API_E_DOMAIN_START_FAILED, API_E_SNAPSHOT_INVALID),
 	},
 	{ 0 },
 };
@@ -565,12 +593,24 @@ static void release_run(struct engine_call *op)
 	hv_machine_destroy(op->machine);
 }
 
+static void slow_empty(struct engine_call *op)
+{
+	(void)op;
+}
+
+static void slow_done(struct engine_call *op)
+{
+	struct guest *g = op->guest;
+
+	if (g->machine && !engine_own_submit(g, release_run, NULL))
+		g->machine = NULL;
+}
+
 void vm_release(struct guest *g)
 {
-	if (!g->machine)
-		return;
-	if (!engine_own_submit(g, release_run, NULL))
-		g->machine = NULL;
+	/* What takes its time has the machine too: first it comes to an end. */
+	if (g->machine && engine_submit_to(g->slow, engine_call_new(g, slow_empty, slow_done)))
+		log_warning("no memory to give the guest's memory back");
 }
 
 void vm_thread_enter(void *ctx)
