@@ -149,8 +149,10 @@ static void segment_prefix(struct dec *d, uint8_t byte)
 	for (i = 0; i < 6; i++)
 		if (table[i].byte == byte && (d->mode != X86_CODE_64 || table[i].seg >= X86_FS))
 			d->seg_prefix = table[i].seg;
-	if (d->seg_prefix >= 0)
+	if (d->seg_prefix >= 0) {
 		d->in->flags |= X86_I_SEGPFX;
+		d->in->seg = (uint8_t)d->seg_prefix;
+	}
 }
 
 static void prefixes(struct dec *d)
@@ -625,6 +627,14 @@ static int undefined(struct x86_insn *out, x86_insn_fn *fn, int ret)
 	return ret;
 }
 
+/* VEX encodings of a coprocessor, which Zydis knows under the names of ordinary instructions. */
+static bool is_foreign(const ZydisDecodedInstruction *z)
+{
+	return z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+	       (z->meta.isa_ext == ZYDIS_ISA_EXT_KNC || z->meta.isa_ext == ZYDIS_ISA_EXT_KNCE ||
+		z->meta.isa_ext == ZYDIS_ISA_EXT_KNCV);
+}
+
 int x86_decode_at(const uint8_t *bytes, unsigned int len, enum x86_code_mode mode,
 		  unsigned int off, struct x86_insn *out)
 {
@@ -642,7 +652,7 @@ int x86_decode_at(const uint8_t *bytes, unsigned int len, enum x86_code_mode mod
 	if (st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return undefined(out, x86_op_gp0, -E2BIG);
 	memcpy(out->raw, bytes, len);
-	if (!ZYAN_SUCCESS(st))
+	if (!ZYAN_SUCCESS(st) || is_foreign(&d.z))
 		return undefined(out, x86_op_ud, -EILSEQ);
 	d.in = out;
 	d.mode = mode;

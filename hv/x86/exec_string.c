@@ -116,14 +116,15 @@ static uint64_t movs_bulk(struct x86_cpu *cpu, const struct x86_insn *insn, cons
 
 	if (s->step < 0 || cpu->step_tf)
 		return 0;
+	/* The source is done with before the destination is looked at. */
 	from = str_src(cpu, insn, s);
-	to = str_dst(cpu, insn, s, X86_ACC_WRITE);
 	n = str_room(cpu, s, insn->seg, cpu->gpr[X86_RSI], from, count, 1);
-	n = str_room(cpu, s, X86_ES, cpu->gpr[X86_RDI], to, n, 2);
-	if (n < 2)
+	src = n < 2 ? NULL : x86_bulk_ptr(cpu, from, (unsigned int)n * s->size, X86_ACC_READ, insn->seg);
+	if (!src)
 		return 0;
-	src = x86_bulk_ptr(cpu, from, (unsigned int)n * s->size, X86_ACC_READ, insn->seg);
-	dst = src ? x86_bulk_ptr(cpu, to, (unsigned int)n * s->size, X86_ACC_WRITE, X86_ES) : NULL;
+	to = str_dst(cpu, insn, s, X86_ACC_WRITE);
+	n = str_room(cpu, s, X86_ES, cpu->gpr[X86_RDI], to, n, 2);
+	dst = n < 2 ? NULL : x86_bulk_ptr(cpu, to, (unsigned int)n * s->size, X86_ACC_WRITE, X86_ES);
 	if (!dst)
 		return 0;
 	host_movs(dst, src, n, s->size);

@@ -300,6 +300,8 @@ void x86_write_slow(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t l
 void *x86_rmw_slow(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t lin,
 		   unsigned int size, unsigned int seg);
 void x86_rmw_flush(struct x86_cpu *cpu);
+/* #AC, when alignment checks are on; `size` is a power of two. */
+void x86_check_alignment(struct x86_cpu *cpu, uint64_t lin, unsigned int size);
 #define X86_SIZE_SEG(size, seg) ((size) | (seg) << 8)
 
 static inline uint64_t x86_read(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t lin,

@@ -15,19 +15,26 @@ static void check_canonical(struct x86_cpu *cpu, uint64_t lin, unsigned int size
 	x86_exc(cpu, seg == X86_SS ? X86_SS_FAULT : X86_GP, 0);
 }
 
-static void check_alignment(struct x86_cpu *cpu, uint64_t lin, unsigned int size)
+/*
+ * Before translation, and before the canonicality of the last byte but not of the first: as Intel's
+ * processors have it (seen).
+ */
+void x86_check_alignment(struct x86_cpu *cpu, uint64_t lin, unsigned int size)
 {
 	if ((lin & (size - 1)) && cpu->cpl == 3 && (cpu->eflags & X86_FL_AC) &&
-	    (cpu->cr0 & X86_CR0_AM))
+	    (cpu->cr0 & X86_CR0_AM) && !(cpu->code_size == 8 && x86_noncanonical(cpu, lin)))
 		x86_exc(cpu, X86_AC, 0);
 }
 
-/* Linear addresses of 16- and 32-bit code wrap at 4 GiB. */
+/* Linear addresses of 16- and 32-bit code wrap at 4 GiB; those of tables may lie above. */
+static uint64_t advance(const struct x86_cpu *cpu, uint64_t lin, unsigned int n)
+{
+	return cpu->code_size == 8 || lin >> 32 ? lin + n : (uint32_t)(lin + n);
+}
+
 static uint64_t second_page(const struct x86_cpu *cpu, uint64_t lin)
 {
-	uint64_t next = (lin & X86_PAGE_MASK) + 4096;
-
-	return cpu->code_size == 8 || lin >> 32 ? next : (uint32_t)next;
+	return advance(cpu, lin & X86_PAGE_MASK, 4096);
 }
 
 /* Device accesses can leave work for the boundary behind the instruction. */
@@ -85,13 +92,13 @@ uint64_t x86_read_slow(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_
 	uint64_t v = 0;
 
 	x86_begin(cpu, insn);
+	x86_check_alignment(cpu, lin, size);
 	if (cpu->code_size == 8)
 		check_canonical(cpu, lin, size, seg);
 	x86_translate(cpu, lin, first, X86_ACC_READ, cpu->tlb_mode, &a);
 	if (first < size)
 		x86_translate(cpu, second_page(cpu, lin), size - first, X86_ACC_READ, cpu->tlb_mode,
 			      &b);
-	check_alignment(cpu, lin, size);
 	if (first == size && a.host) {
 		v = x86_host_load(a.host, size);
 	} else {
@@ -111,13 +118,13 @@ void x86_write_slow(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t l
 	struct x86_xlat a, b = { 0 };
 
 	x86_begin(cpu, insn);
+	x86_check_alignment(cpu, lin, size);
 	if (cpu->code_size == 8)
 		check_canonical(cpu, lin, size, size_seg >> 8);
 	x86_translate(cpu, lin, first, X86_ACC_WRITE, cpu->tlb_mode, &a);
 	if (first < size)
 		x86_translate(cpu, second_page(cpu, lin), size - first, X86_ACC_WRITE, cpu->tlb_mode,
 			      &b);
-	check_alignment(cpu, lin, size);
 	if (first == size && a.host) {
 		x86_host_store(a.host, size, v);
 	} else {
@@ -136,13 +143,13 @@ void *x86_rmw_slow(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t li
 	struct x86_xlat a, b = { 0 };
 
 	x86_begin(cpu, insn);
+	x86_check_alignment(cpu, lin, size > 8 ? 8 : size);
 	if (cpu->code_size == 8)
 		check_canonical(cpu, lin, size, seg);
 	x86_translate(cpu, lin, first, X86_ACC_WRITE, cpu->tlb_mode, &a);
 	if (first < size)
 		x86_translate(cpu, second_page(cpu, lin), size - first, X86_ACC_WRITE, cpu->tlb_mode,
 			      &b);
-	check_alignment(cpu, lin, size > 8 ? 8 : size);
 	if (cpu->debug_data)
 		x86_debug_data(cpu, lin, size, X86_ACC_READ | X86_ACC_WRITE);
 	if (first == size && a.host)
@@ -189,9 +196,7 @@ static int copy_try(struct x86_cpu *cpu, uint64_t lin, void *buf, size_t size, u
 			xlat_write(cpu, &x, buf, n);
 		else
 			xlat_read(cpu, &x, buf, n);
-		lin += n;
-		if (!x86_lma(cpu))
-			lin = (uint32_t)lin;
+		lin = advance(cpu, lin, n);
 		buf = (char *)buf + n;
 		size -= n;
 	}
@@ -219,7 +224,7 @@ void x86_probe_write(struct x86_cpu *cpu, uint64_t lin, size_t size, unsigned in
 			x86_gp(cpu, 0);
 		n = room(lin, size);
 		x86_translate(cpu, lin, n, X86_ACC_WRITE, mode, &x);
-		lin += n;
+		lin = advance(cpu, lin, n);
 		size -= n;
 	}
 }

@@ -221,16 +221,6 @@ void native_check(struct x86_cpu *cpu, enum native_kind kind)
 
 /* ---- memory operands ---------------------------------------------------------------------------- */
 
-uint64_t native_address(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int size,
-			unsigned int align, uint32_t access)
-{
-	uint64_t lin = x86_ea(cpu, insn, size, access);
-
-	if (x86_unlikely(align && lin & (align - 1)))
-		x86_gp(cpu, 0);
-	return lin;
-}
-
 /* x86_copy_from() leaves canonicality to its caller. */
 static void check_canonical(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t lin,
 			    unsigned int size)
@@ -238,6 +228,24 @@ static void check_canonical(struct x86_cpu *cpu, const struct x86_insn *insn, ui
 	if (!x86_lma(cpu) || (!x86_noncanonical(cpu, lin) && !x86_noncanonical(cpu, lin + size - 1)))
 		return;
 	x86_exc(cpu, insn->seg == X86_SS ? X86_SS_FAULT : X86_GP, 0);
+}
+
+uint64_t native_address(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int size,
+			unsigned int align, uint32_t access)
+{
+	uint64_t lin;
+
+	if (!align)
+		return x86_ea(cpu, insn, size, access);
+	/* Beyond the limit or misaligned? Seen: states are looked at by their first four bytes. */
+	lin = size > 64 ? x86_ea(cpu, insn, 4, access) :
+			  x86_code64(cpu) ? x86_ea(cpu, insn, size, access) :
+					    cpu->seg[insn->seg].base + x86_ea_offset(cpu, insn);
+	if (size > 64)
+		check_canonical(cpu, insn, lin, 4);
+	if (x86_unlikely(lin & (align - 1)))
+		x86_gp(cpu, 0);
+	return x86_code64(cpu) ? lin : x86_ea(cpu, insn, size, access);
 }
 
 void native_read_lin(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t lin, void *buf,
@@ -270,32 +278,62 @@ void native_store(struct x86_cpu *cpu, const struct x86_insn *insn, const void *
 
 /* ---- SIMD floating-point exceptions --------------------------------------------------------------- */
 
+struct saved {
+	uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
+	uint64_t gpr[16];
+	uint32_t cc;
+};
+
+static void save(const struct x86_cpu *cpu, struct saved *s)
+{
+	memcpy(s->xsave, cpu->xsave, sizeof(s->xsave));
+	memcpy(s->gpr, cpu->gpr, sizeof(s->gpr));
+	s->cc = cpu->cc;
+}
+
+static void restore(struct x86_cpu *cpu, const struct saved *s)
+{
+	memcpy(cpu->xsave, s->xsave, sizeof(s->xsave));
+	memcpy(cpu->gpr, s->gpr, sizeof(s->gpr));
+	cpu->cc = s->cc;
+}
+
+/* Run with this MXCSR: the exceptions raised. */
+static uint32_t run_masked(struct x86_cpu *cpu, const struct native_op *op, void *memory,
+			   uint32_t mxcsr)
+{
+	*xs32(cpu, XS_MXCSR) = (mxcsr | MXCSR_MASKS) & ~MXCSR_FLAGS;
+	op->stub(cpu, memory);
+	return *xs32(cpu, XS_MXCSR) & MXCSR_FLAGS;
+}
+
 /*
- * Run with every exception masked, look at what was raised, and take it all back
- * when an unmasked one is among it. (An unmasked underflow that is exact is not
- * seen: the masked response does not report it.)
+ * Run with every exception masked, look at what was raised, and take it all back when an
+ * unmasked one is among it. A tiny result raises an unmasked underflow even when it is exact,
+ * which the masked response does not report but flushing to zero does; and an unmasked
+ * underflow is never flushed.
  */
 static void run_unmasked(struct x86_cpu *cpu, const struct native_op *op, void *memory)
 {
-	uint32_t mxcsr = *xs32(cpu, XS_MXCSR), raised, bad;
-	uint32_t enabled = ~(mxcsr >> 7) & MXCSR_FLAGS;
-	uint8_t xsave[X86_XSAVE_SIZE] __attribute__((aligned(64)));
-	uint64_t gpr[16];
-	uint32_t cc = cpu->cc;
+	uint32_t mxcsr = *xs32(cpu, XS_MXCSR), raised = 0, bad;
+	uint32_t enabled = ~(mxcsr >> 7) & MXCSR_FLAGS, rules = mxcsr;
+	struct saved before;
 
-	memcpy(xsave, cpu->xsave, sizeof(xsave));
-	memcpy(gpr, cpu->gpr, sizeof(gpr));
-	*xs32(cpu, XS_MXCSR) = (mxcsr | MXCSR_MASKS) & ~MXCSR_FLAGS;
-	op->stub(cpu, memory);
-	raised = *xs32(cpu, XS_MXCSR) & MXCSR_FLAGS;
+	save(cpu, &before);
+	if (enabled & MXCSR_UE) {
+		raised = run_masked(cpu, op, memory, mxcsr | MXCSR_FTZ) & MXCSR_UE;
+		restore(cpu, &before);
+		rules &= ~MXCSR_FTZ;
+	}
+	raised |= run_masked(cpu, op, memory, rules);
 	bad = raised & enabled;
 	if (!bad) {
 		*xs32(cpu, XS_MXCSR) = mxcsr | raised;
 		return;
 	}
-	memcpy(cpu->xsave, xsave, sizeof(xsave));
-	memcpy(cpu->gpr, gpr, sizeof(gpr));
-	cpu->cc = cc;
+	restore(cpu, &before);
+	if (op->kind == NATIVE_MMX)
+		native_x87_enter_mmx(cpu);
 	/* Invalid, denormal and divide-by-zero are found before the operation is computed. */
 	*xs32(cpu, XS_MXCSR) = mxcsr | (bad & 7 ? raised & 7 : raised);
 	if (!(cpu->cr4 & X86_CR4_OSXMMEXCPT))
@@ -313,10 +351,15 @@ static void run_stub(struct x86_cpu *cpu, const struct native_op *op, void *memo
 
 /* ---- x87 pointers --------------------------------------------------------------------------------- */
 
-/* FXSAVE stored where the stub was; the guest finds where its own instruction was. */
+/*
+ * FXSAVE stored where the stub was; the guest finds where its own instruction was. The opcode,
+ * and the operand's address on processors that say so, are kept only for an unmasked exception.
+ */
 static void x87_pointers(struct x86_cpu *cpu, const struct x86_insn *insn,
 			 const struct native_op *op, const uint64_t saved[2], uint16_t fop)
 {
+	bool raised;
+
 	if (!(op->flags & NATIVE_X87_OP)) {
 		*xs64(cpu, XS_FIP) = saved[0];
 		*xs64(cpu, XS_FDP) = saved[1];
@@ -324,8 +367,13 @@ static void x87_pointers(struct x86_cpu *cpu, const struct x86_insn *insn,
 		return;
 	}
 	*xs64(cpu, XS_FIP) = insn->off + cpu->rip;
-	*xs64(cpu, XS_FDP) = op->size ? x86_ea_offset(cpu, insn) : saved[1];
-	*xs16(cpu, XS_FOP) = (uint16_t)((insn->opcode & 7) << 8 | insn->modrm);
+	raised = *xs16(cpu, XS_FSW) & FSW_ES;
+	*xs64(cpu, XS_FDP) = saved[1];
+	*xs16(cpu, XS_FOP) = fop;
+	if (op->size && (raised || !x86_has(cpu, X86_FEAT_FDP_EXCPTN_ONLY)))
+		*xs64(cpu, XS_FDP) = x86_ea_offset(cpu, insn);
+	if (raised)
+		*xs16(cpu, XS_FOP) = (uint16_t)((insn->opcode & 7) << 8 | insn->modrm);
 }
 
 static void run_x87(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
@@ -349,18 +397,38 @@ static void run(struct x86_cpu *cpu, const struct x86_insn *insn, const struct n
 		run_x87(cpu, insn, op, memory);
 }
 
+/* An x87 store that raises does not look at its operand; one that faults does not change the unit. */
+static void x87_store(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
+{
+	uint8_t before[XS_XMM(0)], after[XS_XMM(0)], buf[16] __attribute__((aligned(16)));
+	uint64_t lin;
+
+	memcpy(before, cpu->xsave, sizeof(before));
+	run(cpu, insn, op, buf);
+	if (*xs16(cpu, XS_FSW) & ~*xs16(cpu, XS_FCW) & (FSW_EXCEPTIONS & ~FSW_PE))
+		return;
+	memcpy(after, cpu->xsave, sizeof(after));
+	memcpy(cpu->xsave, before, sizeof(before));
+	if (op->size == 10) /* in two parts */
+		native_probe_lin(cpu, insn, native_address(cpu, insn, 8, 0, X86_ACC_WRITE), 8);
+	lin = native_address(cpu, insn, op->size, 0, X86_ACC_WRITE);
+	native_probe_lin(cpu, insn, lin, op->size);
+	memcpy(cpu->xsave, after, sizeof(after));
+	x86_copy_to(cpu, lin, buf, op->size, cpu->tlb_mode);
+}
+
 /* A memory operand that is not simply there: crosses pages, is MMIO, or is not in the TLB. */
 static void run_bounced(struct x86_cpu *cpu, const struct x86_insn *insn,
 			const struct native_op *op, uint64_t lin)
 {
 	uint8_t buf[64] __attribute__((aligned(64))) = { 0 };
 
-	if (op->flags & NATIVE_STORES) {
-		native_probe_lin(cpu, insn, lin, op->size);
-		/* An x87 store that raises leaves memory as it was. */
-		if (op->kind == NATIVE_X87)
-			native_read_lin(cpu, insn, lin, buf, op->size);
+	if (op->kind == NATIVE_X87 && op->flags & NATIVE_STORES) {
+		x87_store(cpu, insn, op);
+		return;
 	}
+	if (op->flags & NATIVE_STORES)
+		native_probe_lin(cpu, insn, lin, op->size);
 	if (op->flags & NATIVE_LOADS)
 		native_read_lin(cpu, insn, lin, buf, op->size);
 	run(cpu, insn, op, buf);
@@ -371,9 +439,18 @@ static void run_bounced(struct x86_cpu *cpu, const struct x86_insn *insn,
 static void run_memory(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
 {
 	uint32_t access = op->flags & NATIVE_STORES ? X86_ACC_WRITE : X86_ACC_READ;
-	uint64_t lin = native_address(cpu, insn, op->size, op->align, access);
-	void *p = op->flags & NATIVE_STORES ? x86_hit_w(cpu, lin, op->size)
-					    : x86_hit_r(cpu, lin, op->size);
+	uint64_t lin;
+	void *p;
+
+	/* Seen on Intel: an MMX store that faults has done this much. */
+	if (op->kind == NATIVE_MMX && op->flags & NATIVE_STORES)
+		native_x87_zero_top(cpu);
+	if (op->kind == NATIVE_X87 && op->flags & NATIVE_STORES && !x86_code64(cpu)) {
+		x87_store(cpu, insn, op);
+		return;
+	}
+	lin = native_address(cpu, insn, op->size, op->align, access);
+	p = op->flags & NATIVE_STORES ? x86_hit_w(cpu, lin, op->size) : x86_hit_r(cpu, lin, op->size);
 
 	/* A store that may have to be taken back goes to a buffer first. */
 	if (x86_likely(p) && !(op->flags & NATIVE_STORES && op->flags & NATIVE_FP))

@@ -84,6 +84,8 @@ struct native {
 #define FCW_INIT 0x037fu
 #define FSW_ES	 0x0080u
 #define FSW_B	 0x8000u
+#define FSW_PE	 0x0020u
+#define FSW_EXCEPTIONS 0x003fu
 
 #define XFEATURE_X87 (1ull << 0)
 #define XFEATURE_SSE (1ull << 1)
@@ -93,6 +95,8 @@ struct native {
 #define MXCSR_INIT  0x1f80u
 #define MXCSR_MASKS 0x1f80u
 #define MXCSR_FLAGS 0x003fu
+#define MXCSR_UE    0x0010u
+#define MXCSR_FTZ   0x8000u
 
 static inline uint16_t *xs16(struct x86_cpu *cpu, unsigned int off)
 {
@@ -129,7 +133,8 @@ _Noreturn void native_x87_error(struct x86_cpu *cpu);
 /* native_x87.c: ES and B follow from the exception flags and their masks. */
 void native_x87_summary(struct x86_cpu *cpu);
 void native_x87_init(struct x86_cpu *cpu);
-/* Make TOP 0, as an MMX instruction does; the registers keep their contents. */
+/* Make TOP 0; the registers keep their contents. Every register is valid after entering MMX state. */
+void native_x87_zero_top(struct x86_cpu *cpu);
 void native_x87_enter_mmx(struct x86_cpu *cpu);
 
 /* native_stub.c: what an instruction is, and the making of its stub. False: no such form (#UD). */

@@ -45,6 +45,12 @@ static unsigned int reg_id(const ZydisDecodedOperand *o)
 	return (unsigned int)ZydisRegisterGetId(o->reg.value);
 }
 
+/* Of the element at `offset` from the first one: 32-bit addresses wrap. */
+static uint64_t element_at(const struct x86_cpu *cpu, uint64_t lin, unsigned int offset)
+{
+	return x86_code64(cpu) ? lin + offset : (uint32_t)(lin + offset);
+}
+
 /* ---- VMASKMOV, VPMASKMOV ---------------------------------------------------------------------------- */
 
 static unsigned int maskmov_element(const struct masked *m)
@@ -53,33 +59,43 @@ static unsigned int maskmov_element(const struct masked *m)
 												       : 8;
 }
 
+/* What is masked out is not even held against the segment's limit. */
+static uint64_t maskmov_address(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int offset,
+				unsigned int size, uint32_t access)
+{
+	return x86_seg_linear(cpu, insn, insn->seg, x86_ea_offset(cpu, insn) + offset, size, access);
+}
+
 static void maskmov_load(struct x86_cpu *cpu, const struct x86_insn *insn, const struct masked *m)
 {
 	unsigned int size = maskmov_element(m);
-	uint64_t lin = x86_ea(cpu, insn, m->bytes, X86_ACC_READ);
 	uint8_t mask[32], v[32] = { 0 };
 
 	vec_get(cpu, reg_id(&m->op[1]), mask);
 	for (unsigned int i = 0; i < m->bytes / size; i++)
 		if (element_set(mask, i, size))
-			native_read_lin(cpu, insn, lin + i * size, v + i * size, size);
+			native_read_lin(cpu, insn, maskmov_address(cpu, insn, i * size, size, X86_ACC_READ),
+					v + i * size, size);
 	vec_set(cpu, reg_id(&m->op[0]), v);
 }
 
 static void maskmov_store(struct x86_cpu *cpu, const struct x86_insn *insn, const struct masked *m)
 {
 	unsigned int size = maskmov_element(m);
-	uint64_t lin = x86_ea(cpu, insn, m->bytes, X86_ACC_WRITE);
 	uint8_t mask[32], v[32];
+	uint64_t lin[8];
 
 	vec_get(cpu, reg_id(&m->op[1]), mask);
 	vec_get(cpu, reg_id(&m->op[2]), v);
+	for (unsigned int i = 0; i < m->bytes / size; i++) {
+		if (!element_set(mask, i, size))
+			continue;
+		lin[i] = maskmov_address(cpu, insn, i * size, size, X86_ACC_WRITE);
+		native_probe_lin(cpu, insn, lin[i], size);
+	}
 	for (unsigned int i = 0; i < m->bytes / size; i++)
 		if (element_set(mask, i, size))
-			native_probe_lin(cpu, insn, lin + i * size, size);
-	for (unsigned int i = 0; i < m->bytes / size; i++)
-		if (element_set(mask, i, size))
-			x86_copy_to(cpu, lin + i * size, v + i * size, size, cpu->tlb_mode);
+			x86_copy_to(cpu, lin[i], v + i * size, size, cpu->tlb_mode);
 }
 
 static void maskmov(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
@@ -165,6 +181,18 @@ static uint64_t gather_address(struct x86_cpu *cpu, const struct x86_insn *insn,
 	return x86_seg_linear(cpu, insn, insn->seg, offset, g->size, X86_ACC_READ);
 }
 
+/* Seen on Intel after a fault: what is left of the mask is all ones or all zeroes. */
+static void gather_mask(struct x86_cpu *cpu, const struct gather *g, const struct masked *m)
+{
+	uint8_t mask[32], full[32] = { 0 };
+
+	vec_get(cpu, g->mask, mask);
+	for (unsigned int i = 0; i < m->bytes / g->size; i++)
+		if (element_set(mask, i, g->size))
+			memset(full + i * g->size, 0xff, g->size);
+	vec_set(cpu, g->mask, full);
+}
+
 static void gather(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
 {
 	uint8_t v[32], index[32], mask[32], zero[32] = { 0 };
@@ -175,6 +203,7 @@ static void gather(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 	masked_decode(cpu, op, &m);
 	gather_decode(cpu, &g, &m);
 	vec_get(cpu, g.index, index);
+	gather_mask(cpu, &g, &m);
 	for (unsigned int i = 0; i < g.count; i++) {
 		vec_get(cpu, g.mask, mask);
 		if (!element_set(mask, i, g.size))
@@ -203,12 +232,11 @@ static void store_bytes(struct x86_cpu *cpu, const struct x86_insn *insn, const 
 	uint64_t offset = cpu->gpr[X86_RDI] & x86_mask(insn->adsize);
 	uint64_t lin = x86_seg_linear(cpu, insn, seg, offset, n, X86_ACC_WRITE);
 
+	/* Whether bytes that are masked out can fault is left to the processor: as on Intel. */
+	native_probe_lin(cpu, insn, lin, n);
 	for (unsigned int i = 0; i < n; i++)
 		if (mask[i] >> 7)
-			native_probe_lin(cpu, insn, lin + i, 1);
-	for (unsigned int i = 0; i < n; i++)
-		if (mask[i] >> 7)
-			x86_copy_to(cpu, lin + i, v + i, 1, cpu->tlb_mode);
+			x86_copy_to(cpu, element_at(cpu, lin, i), v + i, 1, cpu->tlb_mode);
 }
 
 static void maskmovdqu(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)

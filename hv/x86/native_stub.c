@@ -127,11 +127,11 @@ static unsigned int alignment(const struct shape *s, unsigned int size)
 	}
 }
 
-/* x87 instructions that only control the unit leave its pointers alone. */
-static bool x87_is_control(unsigned int mnemonic)
+/* What the 8087 and 80287 knew does not wait and leaves the pointers alone. */
+static bool x87_is_historic(unsigned int mnemonic)
 {
-	return mnemonic == ZYDIS_MNEMONIC_FNOP || mnemonic == ZYDIS_MNEMONIC_FINCSTP ||
-	       mnemonic == ZYDIS_MNEMONIC_FDECSTP;
+	return mnemonic == ZYDIS_MNEMONIC_FENI8087_NOP || mnemonic == ZYDIS_MNEMONIC_FDISI8087_NOP ||
+	       mnemonic == ZYDIS_MNEMONIC_FSETPM287_NOP;
 }
 
 static void describe_memory(struct native_op *op, const struct shape *s)
@@ -217,7 +217,9 @@ bool native_describe(const struct x86_cpu *cpu, struct native_op *op)
 	describe_memory(op, &s);
 	if (is_fp(&s))
 		op->flags |= NATIVE_FP;
-	if (kind == NATIVE_X87 && !x87_is_control(op->mnemonic))
+	if (x87_is_historic(op->mnemonic))
+		op->kind = NATIVE_X87_NOWAIT;
+	else if (kind == NATIVE_X87)
 		op->flags |= NATIVE_X87_OP;
 	/* Stores and loads of a stub go through one pointer and one buffer of 64 bytes. */
 	return op->fn || op->size <= 64;
@@ -346,6 +348,7 @@ static void store_flags(struct out *o)
 struct patch {
 	bool memory;		/* modrm.rm becomes [rsi] */
 	bool rm_gpr, reg_gpr;	/* the field becomes rax */
+	uint8_t imm_mask;	/* of the last byte: a register in it has no upper half outside 64-bit code */
 };
 
 static unsigned int patched_modrm(uint8_t modrm, const struct patch *p)
@@ -380,7 +383,7 @@ static void emit_tail(struct out *o, const struct native_op *op, const struct sh
 		return;
 	b1(o, patched_modrm(op->raw[s->z.raw.modrm.offset], p));
 	for (unsigned int i = after_modrm(s); i < op->len; i++)
-		b1(o, op->raw[i]);
+		b1(o, op->raw[i] & (i == op->len - 1u ? p->imm_mask : 0xff));
 }
 
 static unsigned int opcode_offset(const struct shape *s)
@@ -403,10 +406,10 @@ static void emit_legacy(struct out *o, const struct native_op *op, const struct 
 	for (unsigned int i = 0; i < start; i++) {
 		uint8_t b = op->raw[i];
 
+		/* Only right before the opcode is it a REX prefix. */
+		rex = op->code_mode == X86_CODE_64 && (b & 0xf0) == 0x40 ? b : 0;
 		if (b == 0x66 || b == 0xf2 || b == 0xf3)
 			b1(o, b);
-		else if (op->code_mode == X86_CODE_64 && (b & 0xf0) == 0x40)
-			rex = b;
 	}
 	if (p->memory)
 		rex &= ~3u;
@@ -421,24 +424,37 @@ static void emit_legacy(struct out *o, const struct native_op *op, const struct 
 	emit_tail(o, op, s, p);
 }
 
+/* Outside 64-bit code W is ignored where it would choose 64-bit integers. */
+static bool vex_w_is_size(const struct shape *s)
+{
+	unsigned int op = s->z.opcode;
+
+	if (s->z.opcode_map == ZYDIS_OPCODE_MAP_0F)
+		return op == 0x2a || op == 0x2c || op == 0x2d || op == 0x6e || op == 0x7e;
+	return s->z.opcode_map == ZYDIS_OPCODE_MAP_0F3A &&
+	       (op == 0x16 || op == 0x22 || op == 0x60 || op == 0x61);
+}
+
 static void emit_vex(struct out *o, const struct native_op *op, const struct shape *s,
 		     const struct patch *p, bool has_gpr)
 {
 	const uint8_t *vex = op->raw + s->z.raw.vex.offset;
+	bool code64 = op->code_mode == X86_CODE_64;
 	unsigned int r = p->reg_gpr ? 0x80 : vex[1] & 0x80;
+	unsigned int last = vex[vex[0] == 0xc5 ? 1 : 2] | (code64 ? 0 : 0x40);
 
+	/* Outside 64-bit code only eight registers can be named: vvvv's upper bit and B are ignored. */
 	if (vex[0] == 0xc5) {
 		b1(o, 0xc5);
-		b1(o, r | (vex[1] & 0x7f));
+		b1(o, r | (last & 0x7f));
 		b1(o, vex[2]);
 	} else {
-		unsigned int xb = p->memory ? 0x60 : p->rm_gpr ? 0x60 : vex[1] & 0x60;
-		/* Outside 64-bit code W is ignored where it would choose 64-bit registers. */
-		unsigned int w = has_gpr && op->code_mode != X86_CODE_64 ? 0 : vex[2] & 0x80;
+		unsigned int xb = p->memory || p->rm_gpr || !code64 ? 0x60 : vex[1] & 0x60;
+		unsigned int w = !code64 && (has_gpr || vex_w_is_size(s)) ? 0 : vex[2] & 0x80;
 
 		b1(o, 0xc4);
 		b1(o, r | xb | (vex[1] & 0x1f));
-		b1(o, w | (vex[2] & 0x7f));
+		b1(o, w | (last & 0x7f));
 		b1(o, vex[3]);
 	}
 	emit_tail(o, op, s, p);
@@ -502,12 +518,15 @@ static void plan_register(struct plan *plan, const ZydisDecodedOperand *o)
 	}
 }
 
-static void plan_make(struct plan *plan, const struct shape *s)
+static void plan_make(struct plan *plan, const struct native_op *op, const struct shape *s)
 {
 	memset(plan, 0, sizeof(*plan));
+	plan->patch.imm_mask = 0xff;
 	for (int i = 0; i < 16; i++)
 		plan->gpr_in[i] = plan->gpr_out[i] = -1;
 	for (unsigned int i = 0; i < s->z.operand_count; i++) {
+		if (s->op[i].encoding == ZYDIS_OPERAND_ENCODING_IS4 && op->code_mode != X86_CODE_64)
+			plan->patch.imm_mask = 0x7f;
 		if (s->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			plan->patch.memory = true;
 		else if (s->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER)
@@ -574,7 +593,7 @@ unsigned int native_emit(const struct native_op *op, uint8_t *at)
 
 	if (!native_decode(op, &s.z, s.op))
 		return 0;
-	plan_make(&plan, &s);
+	plan_make(&plan, op, &s);
 	if (simd)
 		emit_vectors_in(&o, &plan, avx);
 	else

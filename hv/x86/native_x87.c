@@ -9,7 +9,6 @@
  */
 #include "hv/x86/native.h"
 
-#define FSW_EXCEPTIONS 0x003fu
 #define FSW_SF	       0x0040u
 #define FSW_TOP_SHIFT  11
 #define FCW_WRITABLE   0x1f3fu
@@ -59,9 +58,14 @@ void native_x87_init(struct x86_cpu *cpu)
 	*xs64(cpu, XS_FDP) = 0;
 }
 
-void native_x87_enter_mmx(struct x86_cpu *cpu)
+void native_x87_zero_top(struct x86_cpu *cpu)
 {
 	set_fsw(cpu, (uint16_t)(*xs16(cpu, XS_FSW) & ~(7u << FSW_TOP_SHIFT)));
+}
+
+void native_x87_enter_mmx(struct x86_cpu *cpu)
+{
+	native_x87_zero_top(cpu);
 	*xs16(cpu, XS_FTW) = 0xff;
 }
 
@@ -156,7 +160,7 @@ static bool is_short(const struct x86_insn *insn)
 {
 	bool code16 = !(insn->flags & (X86_I_CODE64 | X86_I_CODE32));
 
-	return code16 != !!(insn->flags & X86_I_OSZ);
+	return !(insn->flags & X86_I_REXW) && code16 != !!(insn->flags & X86_I_OSZ);
 }
 
 static bool real_format(const struct x86_cpu *cpu)
@@ -249,11 +253,25 @@ static void env_get(struct x86_cpu *cpu, const struct x86_insn *insn, const uint
 	set_fcw(cpu, (uint16_t)get16(env));
 }
 
+/* The environment is accessed in words: the first may fault where the last is beyond the limit. */
+static void touch(struct x86_cpu *cpu, const struct x86_insn *insn, uint32_t access)
+{
+	unsigned int size = is_short(insn) ? 2 : 4;
+	uint64_t lin = x86_ea(cpu, insn, size, access);
+	uint32_t word;
+
+	if (access == X86_ACC_WRITE)
+		native_probe_lin(cpu, insn, lin, size);
+	else
+		native_read_lin(cpu, insn, lin, &word, size);
+}
+
 static void fnstenv(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
 {
 	uint8_t env[28];
 
 	env_put(cpu, insn, env);
+	touch(cpu, insn, X86_ACC_WRITE);
 	native_store(cpu, insn, env, env_size(insn));
 	*xs16(cpu, XS_FCW) |= FSW_EXCEPTIONS;
 	native_x87_summary(cpu);
@@ -263,6 +281,7 @@ static void fldenv(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 {
 	uint8_t env[28];
 
+	touch(cpu, insn, X86_ACC_READ);
 	native_load(cpu, insn, env, env_size(insn));
 	env_get(cpu, insn, env);
 }
@@ -275,6 +294,7 @@ static void fnsave(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 	env_put(cpu, insn, image);
 	for (unsigned int i = 0; i < 8; i++)
 		memcpy(image + n + 10 * i, cpu->xsave + XS_ST(i), 10);
+	touch(cpu, insn, X86_ACC_WRITE);
 	native_store(cpu, insn, image, n + FPU_REGS_SIZE);
 	native_x87_init(cpu);
 }
@@ -284,6 +304,7 @@ static void frstor(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 	uint8_t image[28 + FPU_REGS_SIZE];
 	unsigned int n = env_size(insn);
 
+	touch(cpu, insn, X86_ACC_READ);
 	native_load(cpu, insn, image, n + FPU_REGS_SIZE);
 	env_get(cpu, insn, image);
 	for (unsigned int i = 0; i < 8; i++) {

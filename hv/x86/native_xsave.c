@@ -114,6 +114,13 @@ static uint64_t in_use(struct x86_cpu *cpu)
 
 /* ---- FXSAVE, FXRSTOR ---------------------------------------------------------------------------------- */
 
+/* The last byte first: seen in which page of a faulting area is reported. */
+static void probe_area(struct x86_cpu *cpu, const struct x86_insn *insn, uint64_t lin, unsigned int size)
+{
+	native_probe_lin(cpu, insn, x86_code64(cpu) ? lin + size - 1 : (uint32_t)(lin + size - 1), 1);
+	native_probe_lin(cpu, insn, lin, size);
+}
+
 static void check_fx(struct x86_cpu *cpu)
 {
 	if (cpu->cr0 & (X86_CR0_EM | X86_CR0_TS))
@@ -126,7 +133,7 @@ static void fxsave(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 	uint8_t image[FXSAVE_USED];
 
 	check_fx(cpu);
-	native_address(cpu, insn, 512, 16, X86_ACC_WRITE);
+	probe_area(cpu, insn, native_address(cpu, insn, 512, 16, X86_ACC_WRITE), 512);
 	x87_to(cpu, insn, image);
 	mxcsr_to(cpu, image);
 	if (cpu->cr4 & X86_CR4_OSFXSR) {
@@ -138,11 +145,13 @@ static void fxsave(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 
 static void fxrstor(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
 {
-	uint8_t image[FXSAVE_USED];
+	uint8_t image[512];
+	uint64_t lin;
 
 	check_fx(cpu);
-	native_address(cpu, insn, 512, 16, X86_ACC_READ);
-	native_load(cpu, insn, image, sizeof(image));
+	lin = native_address(cpu, insn, 512, 16, X86_ACC_READ);
+	native_read_lin(cpu, insn, x86_code64(cpu) ? lin + 511 : (uint32_t)(lin + 511), image + 511, 1);
+	native_read_lin(cpu, insn, lin, image, sizeof(image));
 	check_mxcsr(cpu, image32(image, XS_MXCSR));
 	x87_from(cpu, insn, image);
 	if (!(cpu->cr4 & X86_CR4_OSFXSR))
@@ -248,7 +257,7 @@ static void xsave_standard(struct x86_cpu *cpu, const struct x86_insn *insn, boo
 
 	check_xsave(cpu);
 	lin = native_address(cpu, insn, area_size(mask, AREA_STANDARD), 64, X86_ACC_WRITE);
-	native_probe_lin(cpu, insn, lin, area_size(mask, AREA_STANDARD));
+	probe_area(cpu, insn, lin, area_size(mask, AREA_STANDARD));
 	native_read_lin(cpu, insn, lin + XS_BV, &bv, 8);
 	save = optimised ? mask & used : mask;
 	put_components(cpu, insn, lin, save, AREA_STANDARD, mask & (XFEATURE_SSE | XFEATURE_AVX));
@@ -273,7 +282,7 @@ static void xsave_compact(struct x86_cpu *cpu, const struct x86_insn *insn)
 	if (*xs32(cpu, XS_MXCSR) != MXCSR_INIT)
 		used |= XFEATURE_SSE;
 	lin = native_address(cpu, insn, area_size(mask, mask), 64, X86_ACC_WRITE);
-	native_probe_lin(cpu, insn, lin, area_size(mask, mask));
+	probe_area(cpu, insn, lin, area_size(mask, mask));
 	put_components(cpu, insn, lin, mask & used, mask, mask & used & XFEATURE_SSE);
 	header[0] = mask & used;
 	header[1] = mask | XCOMP_COMPACT;
@@ -342,7 +351,10 @@ static void xrstor_image(struct x86_cpu *cpu, const struct x86_insn *insn, bool 
 	uint32_t pkru = 0;
 
 	lin = native_address(cpu, insn, XS_AVX_OFFSET, 64, X86_ACC_READ);
-	native_read_lin(cpu, insn, lin, image, XS_AVX_OFFSET);
+	/* The header first. */
+	native_read_lin(cpu, insn, x86_code64(cpu) ? lin + XS_BV : (uint32_t)(lin + XS_BV), image + XS_BV,
+			XS_AVX_OFFSET - XS_BV);
+	native_read_lin(cpu, insn, lin, image, XS_BV);
 	check_header(cpu, image, compact_only);
 	bv = image64(image, XS_BV);
 	area = image64(image, XS_COMP_BV) & XCOMP_COMPACT ? image64(image, XS_COMP_BV) : AREA_STANDARD;

@@ -43,18 +43,32 @@ static uint64_t stack_linear(struct x86_cpu *cpu, const struct x86_stack *st, ui
 	return (uint32_t)(st->base + off);
 }
 
+static uint64_t stack_aligned(struct x86_cpu *cpu, const struct x86_stack *st, uint64_t off,
+			      unsigned int size)
+{
+	bool user = st->mode == X86_TLB_USER;
+	uint64_t lin;
+
+	if (user && st->flat)
+		x86_check_alignment(cpu, off, size);
+	lin = stack_linear(cpu, st, off, size);
+	if (user)
+		x86_check_alignment(cpu, lin, size);
+	return lin;
+}
+
 void x86_stack_push(struct x86_cpu *cpu, struct x86_stack *st, unsigned int size, uint64_t v)
 {
 	uint64_t off = (st->sp - size) & st->mask;
 
-	x86_write_mode(cpu, stack_linear(cpu, st, off, size), v, size, st->mode);
+	x86_write_mode(cpu, stack_aligned(cpu, st, off, size), v, size, st->mode);
 	st->sp = (st->sp & ~st->mask) | off;
 }
 
 uint64_t x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *st, unsigned int size)
 {
 	uint64_t off = st->sp & st->mask;
-	uint64_t v = x86_read_mode(cpu, stack_linear(cpu, st, off, size), size, st->mode);
+	uint64_t v = x86_read_mode(cpu, stack_aligned(cpu, st, off, size), size, st->mode);
 
 	st->sp = (st->sp & ~st->mask) | ((off + size) & st->mask);
 	return v;
@@ -62,7 +76,7 @@ uint64_t x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *st, unsigned int s
 
 void x86_stack_probe(struct x86_cpu *cpu, const struct x86_stack *st, unsigned int size)
 {
-	x86_probe_write(cpu, stack_linear(cpu, st, st->sp & st->mask, size), size, st->mode);
+	x86_probe_write(cpu, stack_aligned(cpu, st, st->sp & st->mask, size), size, st->mode);
 }
 
 void x86_stack_commit(struct x86_cpu *cpu, const struct x86_stack *st)
