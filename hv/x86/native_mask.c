@@ -211,6 +211,7 @@ static void gather(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 		vec_get(cpu, g.dst, v);
 		native_read_lin(cpu, insn, gather_address(cpu, insn, &g, index, i), v + i * g.size,
 				g.size);
+		memset(v + m.bytes, 0, sizeof(v) - m.bytes);
 		/* Each element is committed with its mask, so that a fault can be restarted. */
 		memset(mask + i * g.size, 0, g.size);
 		vec_set(cpu, g.dst, v);
