@@ -459,6 +459,8 @@ static void faults_with(const struct config *c, unsigned int with)
 		fail_fault("another alias", low(256 + 3), HW_WRITE, HV_PF_FIXED);
 	}
 	assert_int_equal(mmu_invalidate_all(m->vm, NULL), 0);
+	/* A reload that fails has let go of the old root: no processor may walk it. */
+	m->v[0].hw.root = 0;
 	fail_fault("after invalidation", low(3), HW_WRITE, HV_PF_FIXED);
 	word = 0x77;
 	assert_int_equal(mx_access(&m->v[0], low(3), HW_WRITE, &word), MX_OK);
