@@ -467,10 +467,12 @@ static int mutate(const char *file, char *error)
 static void test_mutated_directories(void **state)
 {
 	static const char *const files[] = { "one/manifest", "one/state", "one/config" };
+	const char *count = getenv("HVD_MUTATIONS");
+	unsigned int i, n = count ? (unsigned int)atoi(count) : 300;
 	char error[HV_ERROR_SIZE];
-	unsigned int i;
 
-	for (i = 0; i < 3000; i++) {
+	print_message("# %u mutations\n", n);
+	for (i = 0; i < n; i++) {
 		error[0] = '\0';
 		assert_int_not_equal(mutate(files[i % 3], error), 0);
 		assert_string_not_equal(error, "");
