@@ -109,6 +109,8 @@ struct domain_start {
 };
 void domain_start(struct hvd *hvd, struct api_call *call, struct domain *dom,
 		  const struct domain_start *how);
+/* A domain without a worker comes to rest: a transient one that is shut off is freed. */
+void domain_settle(struct hvd *hvd, struct domain *dom);
 /* Kill its worker, whatever it does; @call is answered when it is gone. */
 void domain_destroy(struct api_call *call, struct domain *dom);
 

@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define THREADS_BEYOND_VCPUS 16
+#define THREADS_BEYOND_VCPUS 48 /* loop, engine, timers; 17 of a migration with all streams, twice */
 
 enum boot_file { FILE_KERNEL, FILE_INITRD, FILE_COUNT };
 static const char *const start_file_fields[FILE_COUNT] = { "/boot/kernel", "/boot/initrd" };
@@ -132,7 +132,7 @@ static void start_refuse(struct api_call *call, const struct domain_start *how,
 }
 
 /* A transient domain that has come to its end leaves the world. */
-static void domain_settle(struct hvd *hvd, struct domain *dom)
+void domain_settle(struct hvd *hvd, struct domain *dom)
 {
 	struct api_call *call;
 

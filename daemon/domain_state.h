@@ -34,7 +34,12 @@
 	X(PRESERVED, "preserved")	/* paused: ended, kept by on_poweroff or on_reboot */ \
 	X(PANICKED, "panicked")		/* crashed: the guest said so */ \
 	X(ENGINE, "engine")		/* crashed: the engine gave the guest up */ \
-	X(WORKER_DIED, "worker_died")	/* crashed: its process ended unasked */
+	X(WORKER_DIED, "worker_died")	/* crashed: its process ended unasked */ \
+	X(MIGRATION, "migration")	/* paused: is being migrated, in or out */ \
+	X(MIGRATED, "migrated")		/* running, paused: came from elsewhere; shutdown, shutoff: went */ \
+	X(MIGRATION_CANCELED, "migration_canceled")	/* running, paused: stayed after all */ \
+	X(MIGRATION_UNCONFIRMED, "migration_unconfirmed")	/* paused: went, but nobody has said so */ \
+	X(MIGRATION_IN_DOUBT, "migration_in_doubt")	/* paused: came, but may not run yet */
 
 enum domain_state {
 #define X(id, name) DOMAIN_##id,

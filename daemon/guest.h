@@ -90,6 +90,10 @@ struct engine_call {
 /* Answers the call itself when there is no machine or the queue is full. */
 void engine_call_submit(struct api_call *call, const void *args,
 			void (*run)(struct engine_call *op), void (*done)(struct engine_call *op));
+/* The same with data, which stays the caller's when it answers at once: then -errno. */
+int engine_call_submit_data(struct api_call *call, const void *args,
+			    void (*run)(struct engine_call *op),
+			    void (*done)(struct engine_call *op), void *data);
 /* The worker's own; 0 or -errno. */
 int engine_own_submit(struct guest *g, void (*run)(struct engine_call *op),
 		      void (*done)(struct engine_call *op));

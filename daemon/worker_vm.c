@@ -114,22 +114,32 @@ static int engine_submit_to(struct task_thread *thread, struct engine_call *op)
 	return ret;
 }
 
-void engine_call_submit(struct api_call *call, const void *args,
-			void (*run)(struct engine_call *op), void (*done)(struct engine_call *op))
+int engine_call_submit_data(struct api_call *call, const void *args,
+			    void (*run)(struct engine_call *op),
+			    void (*done)(struct engine_call *op), void *data)
 {
 	struct guest *g = guest_of(call);
 	struct engine_call *op;
 
 	if (!guest_has_machine(call))
-		return;
+		return -ENODEV;
 	op = engine_call_new(g, run, done);
 	if (op) {
 		op->call = call;
 		op->args = args;
+		op->data = data;
 	}
-	if (engine_submit_to(call->method->flags & API_BLOCKS ? g->slow : g->engine, op))
-		api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "the engine has %u calls to do",
-			      task_pending(g->engine));
+	if (!engine_submit_to(call->method->flags & API_BLOCKS ? g->slow : g->engine, op))
+		return 0;
+	api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "the engine has %u calls to do",
+		      task_pending(g->engine));
+	return -ENOBUFS;
+}
+
+void engine_call_submit(struct api_call *call, const void *args,
+			void (*run)(struct engine_call *op), void (*done)(struct engine_call *op))
+{
+	engine_call_submit_data(call, args, run, done, NULL);
 }
 
 int engine_own_submit(struct guest *g, void (*run)(struct engine_call *op),
@@ -301,7 +311,7 @@ static void vm_wake(evutil_socket_t fd, short what, void *arg)
 
 struct start_args {
 	json_t *config, *files;
-	bool paused, console;
+	bool paused, console, incoming;
 	json_t *offline_cpus;
 	json_t *snapshot;
 };
@@ -319,6 +329,7 @@ static const struct schema_field start_fields[] = {
 		     "The descriptor of each file, by the pointer into the definition."),
 	SCHEMA_FIELD(struct start_args, paused, &schema_bool, 0, "Make, but do not run."),
 	SCHEMA_FIELD(struct start_args, console, &schema_bool, 0, "Pass a console back."),
+	SCHEMA_FIELD(struct start_args, incoming, &schema_bool, 0, "Its guest will come from elsewhere."),
 	SCHEMA_FIELD(struct start_args, offline_cpus, &cpus_schema, 0, "Not for this domain."),
 	SCHEMA_FIELD(struct start_args, snapshot, &start_any, 0, "The guest comes from the files "
 		     "/snapshot/*."),
@@ -355,6 +366,7 @@ static void start_machine(struct engine_call *op)
 			  .initrd_fd = start_file(op, "/boot/initrd"),
 			  .cmdline = c->boot.cmdline },
 		.test_devices = c->test_devices,
+		.incoming = args->incoming,
 		.callbacks = &vm_callbacks,
 		.ctx = op->guest,
 	};
@@ -377,7 +389,7 @@ static void start_machine(struct engine_call *op)
 	if (!ret && args->snapshot)
 		ret = guest_restore_load(op, &restore);
 	guest_restore_close(&restore);
-	if (!ret && !args->paused) {
+	if (!ret && !args->paused && !args->incoming) {
 		ret = hv_machine_start(op->machine);
 		op->guest->running = !ret;
 		if (ret) {
@@ -423,8 +435,9 @@ static void start_done(struct engine_call *op)
 			    strerror(-ret));
 		return;
 	}
-	g->state = args->paused ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+	g->state = args->paused || args->incoming ? DOMAIN_PAUSED : DOMAIN_RUNNING;
 	g->reason = args->snapshot ? REASON_RESTORED :
+		    args->incoming ? REASON_MIGRATION :
 		    args->paused ? REASON_STARTING_UP : REASON_BOOTED;
 	g->started = true;
 	/* Events that came meanwhile are looked at in the loop's next turn. */
@@ -529,6 +542,8 @@ void vm_resume(struct api_call *call, const void *args)
 
 	if (g->state != DOMAIN_PAUSED)
 		guest_fail_state(call, "it is not paused");
+	else if (g->reason == REASON_MIGRATION)
+		guest_fail_state(call, "its migration decides who runs it");
 	else if (g->reason == REASON_PRESERVED)
 		guest_fail_state(call, "the guest has ended; reset it to boot again");
 	else
@@ -537,7 +552,12 @@ void vm_resume(struct api_call *call, const void *args)
 
 void vm_reset(struct api_call *call, const void *args)
 {
-	engine_call_submit(call, args, restart_run, restart_done);
+	struct guest *g = guest_of(call);
+
+	if (g->reason == REASON_MIGRATION)
+		guest_fail_state(call, "it is being migrated");
+	else
+		engine_call_submit(call, args, restart_run, restart_done);
 }
 
 static void nmi_run(struct engine_call *op)
