@@ -189,10 +189,20 @@ static void vm_on_log(void *ctx, int level, const char *message)
 
 /* ---- policies -------------------------------------------------------------------------- */
 
+/* A hand-over decides who runs it, and has not yet: nothing has changed. */
+static bool engine_held(struct engine_call *op, int ret)
+{
+	if (ret == -EBUSY)
+		engine_fail(op, API_E_DOMAIN_WRONG_STATE, "the guest is being handed over");
+	return ret == -EBUSY;
+}
+
 static void restart_run(struct engine_call *op)
 {
 	int ret = hv_machine_reset(op->machine);
 
+	if (engine_held(op, ret))
+		return;
 	/* A reset lets it run, unless it was paused meanwhile. */
 	if (!ret)
 		ret = hv_machine_start(op->machine);
@@ -208,7 +218,7 @@ static void restart_done(struct engine_call *op)
 {
 	struct guest *g = op->guest;
 
-	if (g->final)
+	if (g->final || (op->failed && op->err.id == API_E_DOMAIN_WRONG_STATE))
 		return;
 	if (op->failed)
 		guest_set_state(g, DOMAIN_CRASHED, REASON_ENGINE, op->err.message);
@@ -524,6 +534,8 @@ static void resume_run(struct engine_call *op)
 {
 	int ret = hv_machine_start(op->machine);
 
+	if (engine_held(op, ret))
+		return;
 	if (ret)
 		engine_fail_errno(op, ret, "cannot start the vCPUs");
 	else

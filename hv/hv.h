@@ -356,10 +356,12 @@ struct hv_machine_config {
 int hv_machine_create(struct hv_machine_config *config, struct hv_machine **out);
 /*
  * vCPU threads start or go on. -EIO: it has crashed or its guest has ended; reset it
- * first. -EBUSY: it is being handed over, which decides who runs it.
+ * first. -EBUSY: it is being handed over, which decides who runs it. In a snapshot's
+ * pause it waits for that to end.
  */
 int hv_machine_start(struct hv_machine *m);
-int hv_machine_pause(struct hv_machine *m);   /* returns when no vCPU is in the run loop */
+/* Returns when no vCPU is in the run loop and console_output has had all that was written. */
+int hv_machine_pause(struct hv_machine *m);
 /*
  * Back to how it was created, kernel loaded again, from any state. A machine
  * that was paused (or never started) stays paused; any other runs at once.

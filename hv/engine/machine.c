@@ -307,15 +307,16 @@ void machine_spoil(struct hv_machine *m)
 	hv_mutex_unlock(&m->lock);
 }
 
-int machine_hold(struct hv_machine *m)
+int machine_hold(struct hv_machine *m, enum machine_hold kind)
 {
 	int err;
 
 	hv_mutex_lock(&m->lock);
 	err = m->held ? -EBUSY : 0;
-	if (!err)
+	if (!err) {
 		m->pause_asked = false;
-	m->held = true;
+		m->held = kind;
+	}
 	hv_mutex_unlock(&m->lock);
 	return err;
 }
@@ -326,19 +327,28 @@ bool machine_unhold(struct hv_machine *m)
 
 	hv_mutex_lock(&m->lock);
 	asked = m->pause_asked;
-	m->held = false;
+	m->held = HOLD_NONE;
+	hv_cond_broadcast(&m->changed);
 	hv_mutex_unlock(&m->lock);
 	return asked;
 }
 
-static bool is_held(struct hv_machine *m)
+/*
+ * A control call that makes the guest run: after a snapshot's pause, which is short,
+ * and not while a hand-over decides who runs it (-EBUSY, and it is no control call).
+ */
+static int control_begin_free(struct hv_machine *m)
 {
-	bool held;
+	int err;
 
 	hv_mutex_lock(&m->lock);
-	held = m->held;
+	while (m->busy || m->held == HOLD_BRIEF)
+		hv_cond_wait(&m->changed, &m->lock);
+	err = m->held ? -EBUSY : 0;
+	if (!err)
+		m->busy = true;
 	hv_mutex_unlock(&m->lock);
-	return held;
+	return err;
 }
 
 /* A string instruction of the largest count takes fewer exits than this. */
@@ -362,10 +372,11 @@ int machine_finish_io(struct machine_vcpu *mv)
 
 int hv_machine_start(struct hv_machine *m)
 {
-	int err;
+	int err = control_begin_free(m);
 
-	machine_control_begin(m);
-	err = is_held(m) ? -EBUSY : machine_go(m);
+	if (err)
+		return err;
+	err = machine_go(m);
 	machine_control_end(m);
 	return err;
 }
@@ -374,9 +385,11 @@ int hv_machine_pause(struct hv_machine *m)
 {
 	machine_control_begin(m);
 	hv_mutex_lock(&m->lock);
-	m->pause_asked = m->held;
+	m->pause_asked = m->held != HOLD_NONE;
 	hv_mutex_unlock(&m->lock);
 	stop_and_wait(m, MACHINE_PAUSED);
+	/* What the guest has written does not come after the word that it stands. */
+	uart16550_flush(m->uart);
 	machine_control_end(m);
 	return 0;
 }
@@ -385,13 +398,10 @@ int hv_machine_reset(struct hv_machine *m)
 {
 	char error[BOOT_ERROR_SIZE];
 	enum machine_run before;
-	int err;
+	int err = control_begin_free(m);
 
-	machine_control_begin(m);
-	if (is_held(m)) {
-		machine_control_end(m);
-		return -EBUSY;
-	}
+	if (err)
+		return err;
 	before = machine_run_state(m);
 	stop_and_wait(m, MACHINE_PAUSED);
 	err = machine_power_on(m, error);

@@ -19,6 +19,13 @@ enum machine_run {
 	MACHINE_QUIT,  /* the threads end */
 };
 
+/* Who decides when a machine runs, instead of start and reset. */
+enum machine_hold {
+	HOLD_NONE,
+	HOLD_BRIEF,   /* a snapshot's pause: start and reset wait for its end */
+	HOLD_LASTING, /* a hand-over, which may stay undecided: start and reset are refused */
+};
+
 struct machine_vcpu {
 	struct hv_machine *m;	/* [I] */
 	struct hv_vcpu *vcpu;	/* [I] */
@@ -51,7 +58,7 @@ struct hv_machine {
 	struct hv_cond changed;			/* run, parked or busy changed */
 	enum machine_run run;			/* [M] */
 	bool busy;				/* [M] a control call is under way */
-	bool held;				/* [M] a migration decides when it runs: no start, no reset */
+	enum machine_hold held;			/* [M] */
 	bool pause_asked;			/* [M] while it was held: it is not to go on by itself */
 	_Atomic uint64_t first_insn_ns;
 	struct hv_timer throttle_timer;
@@ -70,8 +77,8 @@ enum machine_run machine_stop(struct hv_machine *m, enum machine_run run);
 int machine_go(struct hv_machine *m);
 /* In a control call: the machine is not fit to run until a reset. */
 void machine_spoil(struct hv_machine *m);
-/* In a control call: only the migration may start it, until this is taken back. -EBUSY. */
-int machine_hold(struct hv_machine *m);
+/* In a control call: only the holder may start it, until this is taken back. -EBUSY. */
+int machine_hold(struct hv_machine *m, enum machine_hold kind);
 /* True: it was asked to pause meanwhile. */
 bool machine_unhold(struct hv_machine *m);
 /*

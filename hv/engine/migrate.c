@@ -46,7 +46,7 @@ static int op_stop(void *ctx, struct migrate_error *error)
 {
 	struct hv_migration *mig = ctx;
 
-	return machine_stop_held(mig->m, &mig->stream.guest_ran, error);
+	return machine_stop_held(mig->m, HOLD_LASTING, &mig->stream.guest_ran, error);
 }
 
 static void op_resume(void *ctx)
@@ -239,7 +239,7 @@ static int launch(struct hv_machine *m, const struct hv_migrate_config *config, 
 		return err;
 	if (incoming) {
 		machine_control_begin(m);
-		err = machine_run_state(m) == MACHINE_PAUSED ? machine_hold(m) : -EBUSY;
+		err = machine_run_state(m) == MACHINE_PAUSED ? machine_hold(m, HOLD_LASTING) : -EBUSY;
 		machine_control_end(m);
 		if (err)
 			fail(error, err, "the machine is not one that waits for a guest");

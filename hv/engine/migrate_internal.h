@@ -21,7 +21,8 @@ int machine_load_records(struct hv_machine *m, const void *image, size_t len,
  * Stop the guest and keep everybody else from starting it; *ran: it was not paused.
  * -EIO: it has ended, -EBUSY: somebody else holds it. The two are a pair.
  */
-int machine_stop_held(struct hv_machine *m, bool *ran, struct migrate_error *error);
+int machine_stop_held(struct hv_machine *m, enum machine_hold kind, bool *ran,
+		      struct migrate_error *error);
 void machine_resume_held(struct hv_machine *m, bool ran);
 
 #endif

@@ -21,7 +21,7 @@ static int op_stop(void *ctx, struct migrate_error *error)
 {
 	struct job *job = ctx;
 
-	return machine_stop_held(job->m, &job->ran, error);
+	return machine_stop_held(job->m, HOLD_BRIEF, &job->ran, error);
 }
 
 static void op_resume(void *ctx)

@@ -71,13 +71,14 @@ int machine_load_records(struct hv_machine *m, const void *image, size_t len,
 	return err;
 }
 
-int machine_stop_held(struct hv_machine *m, bool *ran, struct migrate_error *error)
+int machine_stop_held(struct hv_machine *m, enum machine_hold kind, bool *ran,
+		      struct migrate_error *error)
 {
 	int err;
 
 	machine_control_begin(m);
 	*ran = machine_run_state(m) == MACHINE_RUNNING;
-	err = machine_hold(m);
+	err = machine_hold(m, kind);
 	if (!err && machine_stop(m, MACHINE_PAUSED) != MACHINE_PAUSED) {
 		machine_unhold(m);
 		err = -EIO;
@@ -85,7 +86,7 @@ int machine_stop_held(struct hv_machine *m, bool *ran, struct migrate_error *err
 	machine_control_end(m);
 	if (err == -EIO)
 		return migrate_fail(error, err, "the guest has ended");
-	return err ? migrate_fail(error, err, "another migration holds the machine") : 0;
+	return err ? migrate_fail(error, err, "another migration or snapshot holds the machine") : 0;
 }
 
 void machine_resume_held(struct hv_machine *m, bool ran)

@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -129,14 +131,37 @@ static void test_running_guest(void **state)
 	run_on("one", 2, "vmx");
 }
 
-static void test_paused_guest(void **state)
+/* Let it run for a moment, and look twice at a paused guest: nothing of it moves. */
+static void pause_and_look(struct mf_machine *mm, unsigned int us)
 {
-	struct mf_machine *mm = started(1, "svm");
+	struct hv_regs before, after;
 	size_t len;
 
+	assert_int_equal(hv_machine_start(mm->m), 0);
+	usleep(us);
 	assert_int_equal(hv_machine_pause(mm->m), 0);
-	/* What the guest wrote before may still be on its way to the console. */
-	usleep(200000);
+	len = mm->len;
+	assert_int_equal(hv_vcpu_get_regs(hv_machine_vcpu(mm->m, 0), &before), 0);
+	usleep(4000);
+	assert_int_equal(hv_vcpu_get_regs(hv_machine_vcpu(mm->m, 0), &after), 0);
+	assert_memory_equal(&before, &after, sizeof(before));
+	assert_int_equal(mm->len, len);
+}
+
+/* Its output too is complete when the pause returns, also what the serial port gathers. */
+static void test_paused_guest(void **state)
+{
+	const struct mf_guest guest = { .cpus = 2, .pages = 4, .rounds = 1u << 30, .dot = 1 };
+	struct mf_machine *mm = mf_machine_new(&guest, 2, "vmx", NULL);
+	unsigned int i;
+	size_t len;
+
+	for (i = 0; i < 60; i++)
+		pause_and_look(mm, 100 + 331 * i % 5000);
+	mf_machine_free(mm);
+
+	mm = started(1, "svm");
+	assert_int_equal(hv_machine_pause(mm->m), 0);
 	len = mm->len;
 	assert_int_equal(take(mm, "paused", NULL), 0);
 	assert_int_equal(mm->len, len);
@@ -144,6 +169,46 @@ static void test_paused_guest(void **state)
 	assert_true(mf_wait_done(mm));
 	mf_machine_free(mm);
 	run_on("paused", 1, "svm");
+}
+
+struct starter {
+	struct mf_machine *mm;
+	atomic_bool stop;
+	unsigned int refused;
+};
+
+static void *start_again_and_again(void *arg)
+{
+	struct starter *s = arg;
+
+	assert_int_equal(hv_thread_enter(), 0);
+	while (!atomic_load(&s->stop))
+		s->refused += hv_machine_start(s->mm->m) != 0;
+	hv_thread_leave();
+	return NULL;
+}
+
+/* A start in a snapshot's own pause waits for its end. */
+static void test_started_meanwhile(void **state)
+{
+	const struct mf_guest guest = { .pages = 512, .rounds = 1u << 30, .dot = 10 };
+	struct mf_machine *mm = mf_machine_new(&guest, 1, NULL, NULL);
+	struct starter s = { .mm = mm };
+	pthread_t thread;
+	unsigned int i;
+	int err = 0;
+
+	assert_int_equal(pthread_create(&thread, NULL, start_again_and_again, &s), 0);
+	for (i = 0; i < 5 && !err; i++) {
+		err = take(mm, "again", NULL);
+		if (!err)
+			err = hv_snapshot_delete(dir, "again");
+	}
+	atomic_store(&s.stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(err, 0);
+	assert_int_equal(s.refused, 0);
+	mf_machine_free(mm);
 }
 
 static void test_many_in_a_row(void **state)
@@ -538,6 +603,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_running_guest),
 		cmocka_unit_test(test_paused_guest),
+		cmocka_unit_test(test_started_meanwhile),
 		cmocka_unit_test(test_many_in_a_row),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_names),
