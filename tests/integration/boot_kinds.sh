@@ -16,7 +16,8 @@ for vendor in vmx svm; do
 		rpc domain.start "{\"domain\":\"$name\",\"paused\":true}" >/dev/null
 		"$HVD_BUILDDIR/tests/integration/console" "$sock" "$name" "" 20000 >"$top/$name" &
 		console=$!
-		until_ok 5 test -e "/proc/$console/fd/3"
+		# fd 3 is the socket; the console's own descriptor comes after it.
+		until_ok 20 test -e "/proc/$console/fd/4"
 		rpc domain.resume "{\"domain\":\"$name\"}" >/dev/null
 		is_state "$name" shutoff guest
 		wait $console

@@ -125,3 +125,14 @@ sh_state() { [ "$(state_of "$1")" = "$2" ]; }
 typed() { # DOMAIN TEXT
 	"$HVD_BUILDDIR/tests/integration/console" "$sock" "$1" "$2"
 }
+
+# Type TEXT, wait until the console of DOMAIN has shown more than before, print its last byte.
+# A guest on a busy machine may take longer than the moment that typed() waits.
+answer() { # DOMAIN TEXT
+	answer_n=$(shown "$1")
+	typed "$1" "$2" >/dev/null
+	until_ok 20 shows_more "$1" "$answer_n"
+	typed "$1" '' | tail -c 1
+}
+shown() { typed "$1" '' | wc -c; }
+shows_more() { [ "$(shown "$1")" -gt "$2" ]; }

@@ -71,7 +71,7 @@ is "unaligned" "$(rpc memslot.set '{"domain":"a","id":101,"gpa":"0x50000001","si
 is "memslot.delete" "$(err memslot.delete '{"domain":"a","id":100}')" ok
 is "delete twice" "$(err memslot.delete '{"domain":"a","id":100}')" memslot.not_found
 is "mmu.invalidate" "$(res mmu.invalidate '{"domain":"a"}' '.roots>=1')" true
-is "the guest still answers" "$(typed a z | tail -c 1)" z
+is "the guest still answers" "$(answer a z)" z
 is "dirty rate" "$(res dirtyrate.calc '{"domain":"a","time_ms":50}' '.vcpus|length')" 1
 j=$(res dirtyrate.calc '{"domain":"a","time_ms":50,"detach":true}' .job)
 is "job.wait" "$(res job.wait "{\"id\":$j}" .status)" '"completed"'
@@ -91,7 +91,7 @@ last=$(res host.cpus '{}' '.cpus|map(select(.online))|last.id')
 if [ "$n" -gt 1 ]; then
 	is "a CPU goes" "$(err host.cpu_offline "{\"cpu\":$last}")" ok
 	is "it is offline" "$(res host.cpus '{}' '.cpus|map(select(.online))|length')" $((n - 1))
-	is "the guest runs on" "$(typed a y | tail -c 1)" y
+	is "the guest runs on" "$(answer a y)" y
 	is "it comes back" "$(err host.cpu_online "{\"cpu\":$last}")" ok
 else
 	is "the last CPU stays" "$(err host.cpu_offline "{\"cpu\":$last}")" host.cpu_last

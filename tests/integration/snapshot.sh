@@ -23,7 +23,7 @@ put a then
 one=$(snap a one)
 is "a snapshot of a running guest" "$(echo "$one" | jq -r .result.name)" one
 echo "# paused for $(echo "$one" | jq .result.pause_us) us"
-is "the guest runs on" "$(typed a w | tail -c 1)" w
+is "the guest runs on" "$(answer a w)" w
 put a now!
 is "the same name again" "$(snap a one | name_of)" snapshot.exists
 is "a name that is a path" "$(snap a ../one | name_of)" rpc.invalid_params
@@ -36,7 +36,7 @@ is "under another name" "$(restore a one '"as":"b"' | jq -r '.result.domain|.nam
 	"b running restored"
 is "its memory is that of then" "$(get b)" then
 is "the first one's is not" "$(get a)" now!
-is "the restored guest runs" "$(typed b w | tail -c 1)" w
+is "the restored guest runs" "$(answer b w)" w
 is "a name that is taken" "$(restore a one '"as":"b"' | name_of)" domain.exists
 is "it is transient" "$(res domain.info '{"domain":"b"}' .persistent)" false
 put b copy
@@ -51,7 +51,7 @@ is "restored under its own name" "$(restore a one | jq -r '.result.domain|.state
 is "with its memory" "$(get a)" then
 is "and its definition" "$(res domain.info '{"domain":"a"}' '|[.persistent,.config_pending]')" '[true,false]'
 res domain.reset '{"domain":"a"}' >/dev/null
-is_booted() { [ "$(typed a k | tail -c 1)" = k ]; }
+is_booted() { [ "$(answer a k)" = k ]; }
 is "a reset boots it anew" "$(until_ok 10 is_booted && echo yes)" yes
 destroy a
 
@@ -63,7 +63,7 @@ destroy a
 restore a paused >/dev/null
 is_state a paused restored
 is "resume it" "$(err domain.resume '{"domain":"a"}')" ok
-is "it runs" "$(typed a v | tail -c 1)" v
+is "it runs" "$(answer a v)" v
 destroy a
 is "unless it is to run" "$(restore a paused '"paused":false' | jq -r .result.domain.state)" running
 destroy a
@@ -89,7 +89,7 @@ is "listed there" "$(res domain.snapshot_list "{\"directory\":\"$top/mine\"}" '.
 is "and not here" "$(res domain.snapshot_list '{"domain":"a"}' '.snapshots|map(.name)')" '["one","paused"]'
 is "restored from there" "$(restore a x "\"directory\":\"$top/mine\",\"as\":\"b\"" | name_of)" ok
 is "deleted under a living copy" "$(err domain.snapshot_delete "{\"domain\":\"a\",\"name\":\"x\",\"directory\":\"$top/mine\"}")" ok
-is "which runs on" "$(typed b w | tail -c 1)" w
+is "which runs on" "$(answer b w)" w
 is "what is no snapshot is not deleted" "$(mkdir "$top/mine/y"; err domain.snapshot_delete \
 	"{\"domain\":\"a\",\"name\":\"y\",\"directory\":\"$top/mine\"}"; ls "$top/mine")" "snapshot.not_found
 y"
@@ -145,7 +145,7 @@ kill -CONT "$w"
 start_hvd
 is "and gone with the next one" "$(parts)" 0
 is_state a running restored
-is "whose guest runs on" "$(typed a w | tail -c 1)" w
+is "whose guest runs on" "$(answer a w)" w
 is "there is no such snapshot" "$(restore a dead | name_of)" snapshot.not_found
 # The worker gives up at once, and the next one is not in its way.
 is "another one" "$(snap a next | name_of)" ok
@@ -178,7 +178,7 @@ mkdir "$top/small"
 if mount -t tmpfs -o size=44k none "$top/small" 2>/dev/null; then
 	is "a full disk" "$(snap a full "\"directory\":\"$top/small\"" | name_of)" store.failed
 	is "leaves nothing" "$(ls -A "$top/small" | wc -l)" 0
-	is "and the guest runs on" "$(typed a w | tail -c 1)" w
+	is "and the guest runs on" "$(answer a w)" w
 	umount "$top/small"
 else
 	echo "# no mount here: the full disk is left to the unit test"
@@ -190,7 +190,7 @@ for n in one paused next; do
 done
 is "twice" "$(err domain.snapshot_delete '{"domain":"a","name":"one"}')" snapshot.not_found
 is "nothing is left at all" "$(ls -A "$snaps/b" | wc -l) $(ls -d "$snaps/a" 2>/dev/null | wc -l)" "1 0"
-is "the guest runs on" "$(typed a w | tail -c 1)" w
+is "the guest runs on" "$(answer a w)" w
 destroy a
 is "events" "$( (printf '{"jsonrpc":"2.0","id":1,"method":"event.subscribe","params":{"since":0}}\n'; sleep 0.3) |
 	timeout 10 socat - "UNIX-CONNECT:$sock" | jq -r 'select(.method=="event").params.type' | grep -c snapshot.deleted)" 3

@@ -18,7 +18,7 @@ is "the reason in words" "$(res domain.info '{"domain":"a"}' .detail | grep -c '
 event=$( (printf '{"jsonrpc":"2.0","id":1,"method":"event.subscribe","params":{"since":%s,"domain":"a"}}\n' "$seq"; sleep 0.3) |
 	timeout 10 socat - "UNIX-CONNECT:$sock" | jq -c 'select(.method=="event").params|[.type,.data.state,.data.reason]')
 is "the event" "$event" '["domain.state","crashed","worker_died"]'
-is "the other one runs" "$(typed b q | tail -c 1)" q
+is "the other one runs" "$(answer b q)" q
 is "no machine, no console" "$(err domain.console '{"domain":"a"}')" domain.wrong_state
 is "start after a crash" "$(res domain.start '{"domain":"a"}' .state)" '"running"'
 kill -9 "$(pid_of a)"
