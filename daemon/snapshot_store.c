@@ -6,6 +6,7 @@
 
 #include "api/schema.h"
 #include "daemon/log.h"
+#include "daemon/store.h"
 #include "hv/hv.h"
 
 #include <dirent.h>
@@ -97,24 +98,16 @@ static int remove_dir(int parent, const char *name)
 	return unlinkat(parent, name, AT_REMOVEDIR) ? -errno : 0;
 }
 
-static int sync_dir(int fd)
+static int sync_fd(int fd)
 {
 	return fsync(fd) ? -errno : 0;
 }
 
 static int write_synced(int fd, const char *text, size_t len)
 {
-	while (len > 0) {
-		ssize_t n = write(fd, text, len);
+	int ret = store_write_all(fd, text, len);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -EIO;
-		text += n;
-		len -= n;
-	}
-	return fsync(fd) ? -errno : 0;
+	return ret ? ret : sync_fd(fd);
 }
 
 /* ---- notes of parts in other folders ------------------------------------------------- */
@@ -254,14 +247,14 @@ int snapstore_publish(const struct snapstore_place *place, struct snapstore_part
 		      struct api_error *err)
 {
 	char path[PATH_MAX];
-	int ret = sync_dir(part->dir);
+	int ret = sync_fd(part->dir);
 
 	if (!ret && renameat2(part->parent, part->name, part->parent, place->name,
 			      RENAME_NOREPLACE))
 		ret = -errno;
 	if (!ret) {
 		/* From here on it is there, and only a crash of the host could undo it. */
-		if (sync_dir(part->parent))
+		if (sync_fd(part->parent))
 			log_warning("snapshot %s: cannot sync its folder", place->name);
 		close(part->dir);
 		part->dir = -1;
@@ -358,7 +351,7 @@ int snapstore_delete(const struct snapstore_place *place, struct api_error *err)
 	if (!ret)
 		ret = hv_snapshot_delete(parent, place->name);
 	if (!ret)
-		ret = sync_dir(parent);
+		ret = sync_fd(parent);
 	close(parent);
 	/* The last one takes the domain's folder along. */
 	if (!ret && !place->directory) {

@@ -121,7 +121,7 @@ int store_load(const char *state_dir, void (*fn)(void *ctx, const char *name, js
 	return 0;
 }
 
-static int write_all(int fd, const char *text, size_t len)
+int store_write_all(int fd, const char *text, size_t len)
 {
 	ssize_t n;
 
@@ -144,9 +144,9 @@ static int store_write_temp(int folder, const char *file, const char *text)
 	fd = openat(folder, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
 		return -errno;
-	ret = write_all(fd, text, strlen(text));
+	ret = store_write_all(fd, text, strlen(text));
 	if (!ret)
-		ret = write_all(fd, "\n", 1);
+		ret = store_write_all(fd, "\n", 1);
 	if (!ret && fsync(fd))
 		ret = -errno;
 	if (close(fd) && !ret)

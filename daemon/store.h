@@ -19,4 +19,7 @@ int store_load(const char *state_dir, void (*fn)(void *ctx, const char *name, js
 int store_write(const char *state_dir, const char *name, const char *text);
 int store_remove(const char *state_dir, const char *name);
 
+/* All of @text into @fd, whatever write() takes at a time. 0 or -errno. */
+int store_write_all(int fd, const char *text, size_t len);
+
 #endif

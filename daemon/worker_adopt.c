@@ -12,6 +12,7 @@
 #include "daemon/domain_config.h"
 #include "daemon/hvd.h"
 #include "daemon/log.h"
+#include "daemon/store.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -79,24 +80,27 @@ uint64_t worker_starttime(pid_t pid)
 int worker_record_write(struct worker *worker)
 {
 	struct domain *dom = worker->dom;
-	char path[160], temp[170];
+	char path[160], temp[170], *text;
 	json_t *json;
-	int fd, ret = 0;
+	int fd, ret;
 
 	json = json_pack("{s:s,s:s,s:i,s:I,s:I,s:b,s:O}", "name", dom->name, "uuid", dom->uuid, "pid",
 			 (int)worker->pid, "starttime", (json_int_t)worker->starttime, "uid",
 			 (json_int_t)worker->uid, "persistent", dom->persistent, "config",
 			 dom->live);
-	if (!json)
+	text = json_dumps(json, JSON_COMPACT);
+	json_decref(json);
+	if (!text)
 		return -ENOMEM;
 	record_path(worker->hvd, dom->uuid, ".json", path, sizeof(path));
 	snprintf(temp, sizeof(temp), "%s.tmp", path);
 	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || json_dumpfd(json, fd, JSON_COMPACT) || rename(temp, path))
+	ret = fd < 0 ? -errno : store_write_all(fd, text, strlen(text));
+	if (!ret && rename(temp, path))
 		ret = -errno;
 	if (fd >= 0)
 		close(fd);
-	json_decref(json);
+	free(text);
 	return ret;
 }
 

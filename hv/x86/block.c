@@ -76,13 +76,15 @@ void x86_bcache_flush(struct x86_cpu *cpu)
 {
 	struct x86_bcache *bc = cpu->bcache;
 
+	cpu->cur_block = NULL;
+	if (bc->at == bc->arena)
+		return;	/* tables name only what the arena holds: they stay memory never touched */
 	bc->at = bc->arena;
 	bc->free_pages = NULL;
 	memset(bc->buckets, 0, sizeof(bc->buckets));
 	memset(bc->pages, 0, sizeof(bc->pages));
 	memset(bc->jumps, 0, sizeof(bc->jumps));
 	memset(bc->fetched, 0, sizeof(bc->fetched));
-	cpu->cur_block = NULL;
 }
 
 static void *arena_take(struct x86_bcache *bc, size_t size)
