@@ -242,7 +242,7 @@ uint64_t native_address(struct x86_cpu *cpu, const struct x86_insn *insn, unsign
 			  x86_code64(cpu) ? x86_ea(cpu, insn, size, access) :
 					    cpu->seg[insn->seg].base + x86_ea_offset(cpu, insn);
 	if (size > 64)
-		check_canonical(cpu, insn, lin, 4);
+		check_canonical(cpu, insn, lin, 1);
 	if (x86_unlikely(lin & (align - 1)))
 		x86_gp(cpu, 0);
 	return x86_code64(cpu) ? lin : x86_ea(cpu, insn, size, access);
@@ -308,6 +308,33 @@ static uint32_t run_masked(struct x86_cpu *cpu, const struct native_op *op, void
 }
 
 /*
+ * Half-precision results are never flushed to zero (SDM volume 2, VCVTPS2PH: "MXCSR.FTZ is
+ * ignored"), so the exact tiny ones are looked for among the operands: multiples of 2^-24 below
+ * 2^-14. Single-precision denormals are no such.
+ */
+static uint32_t half_underflow(const struct x86_cpu *cpu, const struct native_op *op)
+{
+	ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction z;
+	unsigned int reg;
+
+	if (op->mnemonic != ZYDIS_MNEMONIC_VCVTPS2PH || !native_decode(op, &z, operand))
+		return 0;
+	reg = (unsigned int)ZydisRegisterGetId(operand[1].reg.value);
+	for (unsigned int i = 0; i < z.avx.vector_length / 32u; i++) {
+		const uint8_t *at = cpu->xsave + (i < 4 ? XS_XMM(reg) + 4 * i : XS_YMMH(reg) + 4 * (i - 4));
+		uint32_t v, exponent;
+
+		memcpy(&v, at, 4);
+		exponent = v >> 23 & 0xff;
+		if (exponent >= 127 - 24 && exponent < 127 - 14 &&
+		    !(v & ((1u << (23 - (exponent - (127 - 24)))) - 1)))
+			return MXCSR_UE;
+	}
+	return 0;
+}
+
+/*
  * Run with every exception masked, look at what was raised, and take it all back when an
  * unmasked one is among it. A tiny result raises an unmasked underflow even when it is exact,
  * which the masked response does not report but flushing to zero does; and an unmasked
@@ -323,6 +350,7 @@ static void run_unmasked(struct x86_cpu *cpu, const struct native_op *op, void *
 	if (enabled & MXCSR_UE) {
 		raised = run_masked(cpu, op, memory, mxcsr | MXCSR_FTZ) & MXCSR_UE;
 		restore(cpu, &before);
+		raised |= half_underflow(cpu, op);
 		rules &= ~MXCSR_FTZ;
 	}
 	raised |= run_masked(cpu, op, memory, rules);
@@ -417,6 +445,21 @@ static void x87_store(struct x86_cpu *cpu, const struct x86_insn *insn, const st
 	x86_copy_to(cpu, lin, buf, op->size, cpu->tlb_mode);
 }
 
+/*
+ * VCVTPS2PH's floating-point exceptions come before anything that its destination may raise, and
+ * MXCSR keeps them when that faults: as on Intel (seen).
+ */
+static void half_store(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
+{
+	uint8_t buf[16] __attribute__((aligned(16)));
+	uint64_t lin;
+
+	run(cpu, insn, op, buf);
+	lin = native_address(cpu, insn, op->size, 0, X86_ACC_WRITE);
+	native_probe_lin(cpu, insn, lin, op->size);
+	x86_copy_to(cpu, lin, buf, op->size, cpu->tlb_mode);
+}
+
 /* A memory operand that is not simply there: crosses pages, is MMIO, or is not in the TLB. */
 static void run_bounced(struct x86_cpu *cpu, const struct x86_insn *insn,
 			const struct native_op *op, uint64_t lin)
@@ -447,6 +490,10 @@ static void run_memory(struct x86_cpu *cpu, const struct x86_insn *insn, const s
 		native_x87_zero_top(cpu);
 	if (op->kind == NATIVE_X87 && op->flags & NATIVE_STORES && !x86_code64(cpu)) {
 		x87_store(cpu, insn, op);
+		return;
+	}
+	if (x86_unlikely(op->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH)) {
+		half_store(cpu, insn, op);
 		return;
 	}
 	lin = native_address(cpu, insn, op->size, op->align, access);

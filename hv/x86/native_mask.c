@@ -63,7 +63,9 @@ static unsigned int maskmov_element(const struct masked *m)
 static uint64_t maskmov_address(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int offset,
 				unsigned int size, uint32_t access)
 {
-	return x86_seg_linear(cpu, insn, insn->seg, x86_ea_offset(cpu, insn) + offset, size, access);
+	uint64_t at = x86_ea_offset(cpu, insn) + offset;
+
+	return x86_seg_linear(cpu, insn, insn->seg, x86_code64(cpu) ? at : (uint32_t)at, size, access);
 }
 
 static void maskmov_load(struct x86_cpu *cpu, const struct x86_insn *insn, const struct masked *m)
@@ -87,12 +89,13 @@ static void maskmov_store(struct x86_cpu *cpu, const struct x86_insn *insn, cons
 
 	vec_get(cpu, reg_id(&m->op[1]), mask);
 	vec_get(cpu, reg_id(&m->op[2]), v);
-	for (unsigned int i = 0; i < m->bytes / size; i++) {
-		if (!element_set(mask, i, size))
-			continue;
-		lin[i] = maskmov_address(cpu, insn, i * size, size, X86_ACC_WRITE);
-		native_probe_lin(cpu, insn, lin[i], size);
-	}
+	/* Segmentation of every element comes before the paging of any. */
+	for (unsigned int i = 0; i < m->bytes / size; i++)
+		if (element_set(mask, i, size))
+			lin[i] = maskmov_address(cpu, insn, i * size, size, X86_ACC_WRITE);
+	for (unsigned int i = 0; i < m->bytes / size; i++)
+		if (element_set(mask, i, size))
+			native_probe_lin(cpu, insn, lin[i], size);
 	for (unsigned int i = 0; i < m->bytes / size; i++)
 		if (element_set(mask, i, size))
 			x86_copy_to(cpu, lin[i], v + i * size, size, cpu->tlb_mode);
@@ -115,8 +118,7 @@ struct gather {
 	unsigned int dst, index, mask;
 	unsigned int size, index_size, count;
 	unsigned int scale;
-	int64_t disp;
-	uint64_t base;
+	uint64_t base;		/* with the displacement */
 };
 
 static void gather_sizes(struct gather *g, const struct masked *m)
@@ -145,7 +147,8 @@ static void gather_sizes(struct gather *g, const struct masked *m)
 	g->count = m->bytes / (g->size > g->index_size ? g->size : g->index_size);
 }
 
-static void gather_decode(struct x86_cpu *cpu, struct gather *g, const struct masked *m)
+static void gather_decode(struct x86_cpu *cpu, const struct x86_insn *insn, struct gather *g,
+			  const struct masked *m)
 {
 	const ZydisDecodedOperand *mem = &m->op[1];
 
@@ -153,10 +156,8 @@ static void gather_decode(struct x86_cpu *cpu, struct gather *g, const struct ma
 	g->mask = reg_id(&m->op[2]);
 	g->index = (unsigned int)ZydisRegisterGetId(mem->mem.index);
 	g->scale = mem->mem.scale;
-	g->disp = mem->mem.disp.has_displacement ? mem->mem.disp.value : 0;
-	g->base = mem->mem.base == ZYDIS_REGISTER_NONE ?
-			  0 :
-			  cpu->gpr[ZydisRegisterGetId(mem->mem.base)];
+	/* Zydis takes REX.B into account where SIB says that there is no base. */
+	g->base = X86_R64(insn->base) + (uint64_t)insn->disp;
 	if (g->dst == g->mask || g->dst == g->index || g->mask == g->index)
 		x86_ud(cpu);
 	gather_sizes(g, m);
@@ -175,7 +176,7 @@ static uint64_t gather_address(struct x86_cpu *cpu, const struct x86_insn *insn,
 	} else {
 		memcpy(&idx, index + 8 * i, 8);
 	}
-	offset = g->base + (uint64_t)idx * g->scale + (uint64_t)g->disp;
+	offset = g->base + (uint64_t)idx * g->scale;
 	if (insn->adsize == 4)
 		offset = (uint32_t)offset;
 	return x86_seg_linear(cpu, insn, insn->seg, offset, g->size, X86_ACC_READ);
@@ -193,15 +194,61 @@ static void gather_mask(struct x86_cpu *cpu, const struct gather *g, const struc
 	vec_set(cpu, g->mask, full);
 }
 
+static int gather_try(struct x86_cpu *cpu, const struct x86_insn *insn, const struct gather *g,
+		      const uint8_t *index, unsigned int i, void *element)
+{
+	struct x86_catch frame;
+	int status = X86_TRY(cpu, &frame);
+
+	if (status)
+		return status;
+	native_read_lin(cpu, insn, gather_address(cpu, insn, g, index, i), element, g->size);
+	x86_catch_pop(cpu, &frame);
+	return X86_OK;
+}
+
+/* Debug traps that are due once an element has been gathered. */
+static uint64_t gather_traps(const struct x86_cpu *cpu)
+{
+	uint64_t traps = cpu->pending_dbg;
+
+	if (!(cpu->mode & X86_MODE_ONE))
+		return 0;
+	if (cpu->step_tf && !(cpu->debugctl & X86_DEBUGCTL_BTF))
+		traps |= X86_DR6_BS;
+	return traps;
+}
+
+/*
+ * "If any traps or interrupts are pending from already gathered elements, they will be delivered
+ * in lieu of the exception; in this case, EFLAG.RF is set to one."
+ */
+static void gather_element(struct x86_cpu *cpu, const struct x86_insn *insn, const struct gather *g,
+			   const uint8_t *index, unsigned int i, void *element)
+{
+	int status = gather_try(cpu, insn, g, index, i, element);
+	uint64_t traps;
+
+	if (status == X86_OK)
+		return;
+	traps = gather_traps(cpu);
+	if (status != X86_FAULT || !traps)
+		x86_throw(cpu, status);
+	cpu->pending_dbg = 0;
+	cpu->step_rf = X86_FL_RF;
+	x86_throw_fault(cpu, X86_DB, false, 0, traps);
+}
+
 static void gather(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
 {
 	uint8_t v[32], index[32], mask[32], zero[32] = { 0 };
+	bool any = false;
 	unsigned int done;
 	struct masked m;
 	struct gather g;
 
 	masked_decode(cpu, op, &m);
-	gather_decode(cpu, &g, &m);
+	gather_decode(cpu, insn, &g, &m);
 	vec_get(cpu, g.index, index);
 	gather_mask(cpu, &g, &m);
 	for (unsigned int i = 0; i < g.count; i++) {
@@ -209,8 +256,12 @@ static void gather(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 		if (!element_set(mask, i, g.size))
 			continue;
 		vec_get(cpu, g.dst, v);
-		native_read_lin(cpu, insn, gather_address(cpu, insn, &g, index, i), v + i * g.size,
-				g.size);
+		if (any && gather_traps(cpu))
+			gather_element(cpu, insn, &g, index, i, v + i * g.size);
+		else
+			native_read_lin(cpu, insn, gather_address(cpu, insn, &g, index, i),
+					v + i * g.size, g.size);
+		any = true;
 		memset(v + m.bytes, 0, sizeof(v) - m.bytes);
 		/* Each element is committed with its mask, so that a fault can be restarted. */
 		memset(mask + i * g.size, 0, g.size);

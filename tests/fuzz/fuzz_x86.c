@@ -4,12 +4,13 @@
  * by hv/x86, must leave the same registers, flags, memory, x87, MMX, SSE and AVX state, and faults.
  *
  *	fuzz_x86 [-s SEED] [-n INSNS] [-t SECONDS] [-m 64|32|16] [-j CHILDREN] [-x DEFECT] [-c COUNT]
- *		 [FILE...]
+ *		 [-i NAME] [FILE...]
  *
  * Each child is a sandbox that holds both sides, so that nothing but counts and verdicts travels;
  * fuzz_x86_native.c says how the host's side is done. The parent reports a child that died and one
  * that hangs. FILEs are reproducers, as printed for a difference and kept in tests/fuzz/x86-corpus.
- * -c goes on until COUNT instructions have differed, each shown once.
+ * -c goes on until COUNT instructions have differed, each shown once. -i tries only instructions
+ * whose name begins with NAME, in small letters: vgather.
  * -x spoils our side's outcome in one place, now and then: a run with it has to fail.
  */
 #include "config.h"
@@ -40,7 +41,7 @@ static struct fuzz {
 	uint64_t limit;
 	double deadline;
 	unsigned int bits;
-	const char *defect;
+	const char *defect, *only;
 	unsigned int differences, wanted;
 	char **files;
 	bool failed, quiet;
@@ -314,7 +315,7 @@ static bool try_insn(struct fuzz_case *c)
 {
 	unsigned int i;
 
-	gen_insn(c, fz.cpu, &fz.shared->skipped);
+	gen_insn(c, fz.only, &fz.shared->skipped);
 	place(c);
 	fz.shared->encodings++;
 	fz.shared->classes[c->z.meta.isa_ext] += STATES_PER_INSN;
@@ -438,7 +439,7 @@ int main(int argc, char **argv)
 	fz.bits = 64;
 	fz.wanted = 1;
 	fz.limit = UINT64_MAX;
-	while ((opt = getopt(argc, argv, "s:n:t:m:j:x:c:")) != -1) {
+	while ((opt = getopt(argc, argv, "s:n:t:m:j:x:c:i:")) != -1) {
 		if (opt == 's')
 			seed = strtoull(optarg, NULL, 0);
 		else if (opt == 'n')
@@ -453,6 +454,8 @@ int main(int argc, char **argv)
 			fz.wanted = (unsigned int)atoi(optarg);
 		else if (opt == 'x')
 			fz.defect = optarg;
+		else if (opt == 'i')
+			fz.only = optarg;
 		else
 			return 2;
 	}

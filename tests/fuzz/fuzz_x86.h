@@ -60,8 +60,11 @@ uint64_t gen_rnd(void);
 unsigned int gen_pick(unsigned int n);
 /* Contents of the data, the same for every seed, so that reproducers need not carry them. */
 void gen_data(uint8_t data[DATA_SIZE]);
-/* A new instruction that may be executed; counts encodings passed over in *skipped. */
-void gen_insn(struct fuzz_case *c, struct x86_cpu *cpu, uint64_t *skipped);
+/*
+ * A new instruction that may be executed, and whose name begins with `only` unless that is NULL;
+ * counts encodings passed over in *skipped.
+ */
+void gen_insn(struct fuzz_case *c, const char *only, uint64_t *skipped);
 /* A new state for it. */
 void gen_state(struct fuzz_case *c, struct x86_cpu *cpu);
 /* Decode c->bytes. False: not an instruction that may be executed. */

@@ -316,11 +316,39 @@ static uint8_t *state_bytes(uint8_t *p, unsigned int bits)
 	return p;
 }
 
+/* Gathers, masked moves and half-precision conversions: forms that random bytes hardly ever are. */
+static uint8_t *element_bytes(uint8_t *p, unsigned int bits)
+{
+	static const uint8_t masked[] = { 0x2c, 0x2d, 0x2e, 0x2f, 0x8c, 0x8e };
+	unsigned int what = gen_pick(8);
+
+	if (!gen_pick(8) || (bits == 16 && gen_pick(8)))
+		*p++ = 0x67;
+	p = vex(p, bits, 2);
+	p[-1] = (uint8_t)((p[-1] & 0xfc) | 1);
+	if (what < 4) { /* with an index vector, mostly */
+		*p++ = (uint8_t)(0x90 + gen_pick(4));
+		*p++ = (uint8_t)(gen_pick(3) << 6 | gen_pick(8) << 3 | (gen_pick(16) ? 4 : gen_pick(8)));
+	} else if (what < 6) {
+		*p++ = masked[gen_pick(sizeof(masked))];
+	} else {
+		if (what == 6)
+			p[-2] ^= 1; /* map 3 */
+		p[-1] &= 0x87;
+		p[-1] |= 0x78;
+		*p++ = what == 6 ? 0x1d : 0x13;
+	}
+	return p;
+}
+
 static void random_bytes(struct fuzz_case *c)
 {
 	uint8_t *p = c->bytes;
 
-	switch (gen_pick(20)) {
+	switch (gen_pick(21)) {
+	case 20:
+		p = element_bytes(p, c->bits);
+		break;
 	case 0 ... 7:
 		p = integer_bytes(p, c->bits);
 		break;
@@ -395,13 +423,15 @@ static void random_place(struct fuzz_case *c)
 	c->start.rip = c->bits == 16 ? at : CODE + at;
 }
 
-void gen_insn(struct fuzz_case *c, struct x86_cpu *cpu, uint64_t *skipped)
+void gen_insn(struct fuzz_case *c, const char *only, uint64_t *skipped)
 {
+	size_t n = only ? strlen(only) : 0;
+
 	do {
 		(*skipped)++;
 		random_bytes(c);
 		random_place(c);
-		if (!gen_decode(c))
+		if (!gen_decode(c) || (n && strncmp(ZydisMnemonicGetString(c->z.mnemonic), only, n)))
 			continue;
 		aim_rip(c);
 		if (gen_decode(c))
