@@ -45,13 +45,14 @@ struct hvd_client {
 
 /* ---- life ----------------------------------------------------------------- */
 
-EXPORT int hvd_client_open(const char *uri, struct hvd_client **out)
+static int client_new(const char *uri, bool batch, struct hvd_client **out)
 {
 	struct hvd_client *c = calloc(1, sizeof(*c));
 	int ret;
 
 	if (!c)
 		return -ENOMEM;
+	c->stream.batch = batch;
 	ret = client_stream_open(&c->stream, uri);
 	if (ret) {
 		free(c);
@@ -62,6 +63,30 @@ EXPORT int hvd_client_open(const char *uri, struct hvd_client **out)
 	TAILQ_INIT(&c->pending);
 	c->next_id = 1;
 	*out = c;
+	return 0;
+}
+
+EXPORT int hvd_client_open(const char *uri, struct hvd_client **out)
+{
+	return client_new(uri, false, out);
+}
+
+int client_open_batch(const char *uri, struct hvd_client **out)
+{
+	return client_new(uri, true, out);
+}
+
+int client_take_stream(struct hvd_client *client, int *fd, pid_t *child)
+{
+	if (client->lost || client->out.bytes || client->in.len != client->in.taken) {
+		hvd_client_close(client);
+		return -EPROTO;
+	}
+	*fd = client->stream.fd;
+	*child = client->stream.child;
+	client->stream.fd = -1;
+	client->stream.child = 0;
+	hvd_client_close(client);
 	return 0;
 }
 

@@ -35,6 +35,8 @@ struct hvd_reply;
 /*
  * Connect to @uri:
  *	unix:PATH		a socket
+ *	tcp:HOST:PORT		a daemon's migration listener; loopback addresses only, for
+ *				there is neither encryption nor authentication
  *	ssh://[USER@]HOST[:PORT][/PATH]
  *				"hvctl proxy" on HOST through ssh, to the socket PATH there
  *	exec:COMMAND		a shell command whose stdin and stdout are the stream
@@ -43,7 +45,8 @@ struct hvd_reply;
  *				unix:/run/hvd/hvd.sock; the read-only socket beside it if
  *				the read-write one refuses the caller
  * Returns 0 and a new client in @out, which the caller frees with
- * hvd_client_close(); -EINVAL for a malformed URI, or the -errno of the connect.
+ * hvd_client_close(); -EINVAL for a malformed URI, -EOPNOTSUPP for a tcp address that
+ * is not loopback, or the -errno of the connect.
  */
 int hvd_client_open(const char *uri, struct hvd_client **out);
 /* Pending calls get no callback. NULL is allowed. */

@@ -5,8 +5,11 @@
 #include "api/client.h"
 #include "api/client_internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -37,6 +40,53 @@ static int stream_unix(struct client_stream *s, const char *path)
 		return -errno;
 	/* A full backlog of a busy daemon is waited for; only then the socket changes mode. */
 	if (connect(s->fd, (struct sockaddr *)&addr, sizeof(addr)) ||
+	    fcntl(s->fd, F_SETFL, O_NONBLOCK)) {
+		ret = -errno;
+		close(s->fd);
+		return ret;
+	}
+	return 0;
+}
+
+/* Only addresses, so that no resolver decides what is loopback. */
+static int stream_tcp(struct client_stream *s, const char *where)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+	struct sockaddr_in four = { .sin_family = AF_INET };
+	const char *colon = strrchr(where, ':');
+	bool is_six = where[0] == '[';
+	const int yes = 1;
+	char host[64];
+	long port;
+	int ret;
+
+	if (!colon || colon - where >= (long)sizeof(host) || !colon[1] ||
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1))
+		return -EINVAL;
+	port = strtol(colon + 1, NULL, 10);
+	snprintf(host, sizeof(host), "%.*s", (int)(colon - where) - (is_six ? 2 : 0),
+		 where + is_six);
+	if (!strcmp(host, "localhost"))
+		strcpy(host, "127.0.0.1");
+	if (port < 1 || port > 65535)
+		return -EINVAL;
+	if (inet_pton(AF_INET6, host, &six.sin6_addr) == 1) {
+		if (!IN6_IS_ADDR_LOOPBACK(&six.sin6_addr))
+			return -EOPNOTSUPP;
+		is_six = true;
+	} else if (is_six) {
+		return -EINVAL;
+	} else if (inet_pton(AF_INET, host, &four.sin_addr) != 1 ||
+		   ntohl(four.sin_addr.s_addr) >> 24 != 127) {
+		return -EOPNOTSUPP;
+	}
+	six.sin6_port = four.sin_port = htons(port);
+	s->fd = socket(is_six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (s->fd < 0)
+		return -errno;
+	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+	if ((is_six ? connect(s->fd, (struct sockaddr *)&six, sizeof(six)) :
+		      connect(s->fd, (struct sockaddr *)&four, sizeof(four))) ||
 	    fcntl(s->fd, F_SETFL, O_NONBLOCK)) {
 		ret = -errno;
 		close(s->fd);
@@ -90,6 +140,7 @@ static bool ssh_path(const char *text)
 
 static int stream_ssh(struct client_stream *s, const char *rest)
 {
+	const char *batch = s->batch ? "-oBatchMode=yes" : "-T";
 	const char *slash = strchr(rest, '/');
 	size_t len = slash ? (size_t)(slash - rest) : strlen(rest);
 	char host[256], port[8] = "22", remote[256];
@@ -116,9 +167,9 @@ static int stream_ssh(struct client_stream *s, const char *rest)
 	else
 		snprintf(remote, sizeof(remote), "hvctl proxy");
 	if (colon)
-		return stream_spawn(s, (const char *[]){ "ssh", "-T", "-p", port, "--", host, remote,
+		return stream_spawn(s, (const char *[]){ "ssh", "-T", batch, "-p", port, "--", host, remote,
 							 NULL });
-	return stream_spawn(s, (const char *[]){ "ssh", "-T", "--", host, remote, NULL });
+	return stream_spawn(s, (const char *[]){ "ssh", "-T", batch, "--", host, remote, NULL });
 }
 
 /* The read-only socket beside a read-write one that the caller may not use. */
@@ -159,6 +210,8 @@ int client_stream_open(struct client_stream *stream, const char *uri)
 		uri = used;
 	} else if (!strncmp(uri, "unix:", 5)) {
 		ret = stream_unix(stream, uri + 5);
+	} else if (!strncmp(uri, "tcp:", 4)) {
+		ret = stream_tcp(stream, uri + 4);
 	} else if (!strncmp(uri, "ssh://", 6)) {
 		ret = stream_ssh(stream, uri + 6);
 	} else if (!strncmp(uri, "exec:", 5) && uri[5]) {
@@ -177,7 +230,8 @@ int client_stream_open(struct client_stream *stream, const char *uri)
 
 void client_stream_close(struct client_stream *stream)
 {
-	close(stream->fd);
+	if (stream->fd >= 0)
+		close(stream->fd);
 	if (stream->child) {
 		/* A well-behaved command ends with its input; this is for the others. */
 		kill(stream->child, SIGTERM);
@@ -250,7 +304,7 @@ static int pump_run(struct pump *up, struct pump *down, int sock)
 
 EXPORT int hvd_client_proxy(const char *uri, int in_fd, int out_fd)
 {
-	struct client_stream stream;
+	struct client_stream stream = { .fd = -1 };
 	struct pump *pumps;
 	int ret;
 

@@ -50,6 +50,9 @@
 	X(SNAPSHOT_EXISTS, API_CODE, "snapshot.exists", "There is something of that name already.") \
 	X(SNAPSHOT_INVALID, API_CODE, "snapshot.invalid", \
 	  "The snapshot is damaged, or not one for this engine.") \
+	X(MIGRATION_FAILED, API_CODE, "migration.failed", \
+	  "The migration came to nothing; data.state says where the guest is.") \
+	X(MIGRATION_NOT_FOUND, API_CODE, "migration.not_found", "There is no such migration.") \
 	X(SUBSCRIPTION_NOT_FOUND, API_CODE, "subscription.not_found", \
 	  "The connection has no such subscription.") \
 	X(CPU_NOT_FOUND, API_CODE, "host.cpu_not_found", "The host has no such CPU.") \

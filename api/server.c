@@ -41,6 +41,10 @@ static uint64_t now_ms(void)
 static void conn_free(struct api_conn *conn)
 {
 	struct api_server *server = conn->server;
+	void (*detached)(void *data, int fd) = conn->detached;
+	void *data = conn->detached_data;
+	bool whole = !conn->broken && !conn->out.bytes && conn->in.len == conn->in.taken;
+	int fd = conn->fd;
 
 	if (conn->on_close)
 		conn->on_close(conn);
@@ -54,8 +58,13 @@ static void conn_free(struct api_conn *conn)
 		event_free(conn->write_event);
 	frame_in_fini(&conn->in);
 	frame_out_fini(&conn->out);
-	close(conn->fd);
 	free(conn);
+	if (!detached || !whole) {
+		close(fd);
+		fd = -1;
+	}
+	if (detached)
+		detached(data, fd);
 }
 
 /* Put off to the write event, so that no caller loses the connection under its feet. */
@@ -70,6 +79,13 @@ void api_conn_close(struct api_conn *conn)
 	conn->closing = true;
 	event_del(conn->read_event);
 	event_active(conn->write_event, EV_WRITE, 0);
+}
+
+void api_conn_detach(struct api_conn *conn, void (*fn)(void *data, int fd), void *data)
+{
+	conn->detached = fn;
+	conn->detached_data = data;
+	api_conn_close(conn);
 }
 
 static void conn_pause(struct api_conn *conn)
@@ -484,8 +500,10 @@ void api_server_fini(struct api_server *server)
 	struct api_conn *conn;
 
 	api_server_unlisten(server);
-	while ((conn = TAILQ_FIRST(&server->conns)))
+	while ((conn = TAILQ_FIRST(&server->conns))) {
+		conn->broken = true;
 		conn_free(conn);
+	}
 	event_free(server->sweep_event);
 }
 

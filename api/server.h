@@ -46,6 +46,9 @@ struct api_conn {
 	/* Called when the queue of answers has become empty again. */
 	void (*on_drain)(struct api_conn *conn);
 	void *data;
+	/* Set by api_conn_detach(). */
+	void (*detached)(void *data, int fd);
+	void *detached_data;
 };
 
 struct api_listener_config {
@@ -90,6 +93,12 @@ void api_server_flush(struct api_server *server);
 struct api_conn *api_conn_new(struct api_server *server, int fd, enum api_privilege privilege);
 /* Close soon: after this turn of the event loop. Queued answers are sent if possible. */
 void api_conn_close(struct api_conn *conn);
+/*
+ * Give the socket away: once what is queued has been sent the connection ends without
+ * closing it, and @fn has the descriptor, non-blocking and its own; or -1, when the peer
+ * went first or had sent more than it was asked for.
+ */
+void api_conn_detach(struct api_conn *conn, void (*fn)(void *data, int fd), void *data);
 /* Queue @json and take @fds; 0 or -errno, as api_session_ops.send. */
 int api_conn_send(struct api_conn *conn, const json_t *json, const int *fds, unsigned int nfds);
 

@@ -135,6 +135,11 @@ static const char *parse_listen(const char *value, void *out, long min, long max
 	return parse_text(value, out, min, max);
 }
 
+static const char *parse_listen_tcp(const char *value, void *out, long min, long max)
+{
+	return value[0] == 'u' ? "127.0.0.1:PORT or [::1]:PORT" : parse_listen(value, out, min, max);
+}
+
 #define KEY(section, name, parse, member, min, max) \
 	{ section, name, parse, offsetof(struct hvd_config, member), min, max }
 
@@ -152,6 +157,7 @@ static const struct config_key config_keys[] = {
 	KEY("Worker", "Sandbox", parse_sandbox, sandbox, 0, 0),
 	KEY("Worker", "StartTimeoutSec", parse_uint, start_sec, 1, 3600),
 	KEY("Worker", "MaxDomains", parse_uint, max_domains, 1, 65536),
+	KEY("Migration", "Listen", parse_listen_tcp, migration_listen, 0, 120),
 	KEY("Metrics", "Listen", parse_listen, metrics_listen, 0, 120),
 };
 #define NKEYS (sizeof(config_keys) / sizeof(config_keys[0]))

@@ -32,6 +32,8 @@ struct hvd_config {
 	enum sandbox_mode sandbox;
 	unsigned int start_sec;
 	unsigned int max_domains;	/* defined or running */
+	/* [Migration] */
+	char migration_listen[120];	/* "", "127.0.0.1:PORT" or "[::1]:PORT" */
 	/* [Metrics] */
 	char metrics_listen[120];	/* "", "127.0.0.1:PORT", "[::1]:PORT" or "unix:PATH" */
 };

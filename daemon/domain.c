@@ -7,6 +7,7 @@
 #include "daemon/domain_config.h"
 #include "daemon/events.h"
 #include "daemon/hvd.h"
+#include "daemon/migrate.h"
 #include "daemon/worker_link.h"
 
 #include <stdarg.h>
@@ -195,6 +196,8 @@ static const struct schema_field summary_fields[] = {
 		      "The definition differs from what runs; the next start takes it."),
 	SCHEMA_RESULT("vcpus", &schema_count, SCHEMA_REQUIRED, "Virtual CPUs."),
 	SCHEMA_RESULT("memory", &schema_count, SCHEMA_REQUIRED, "Guest RAM in bytes."),
+	SCHEMA_RESULT("migration", &migration_summary_schema, 0,
+		      "The last one, into this daemon or out of it, since the daemon started."),
 	SCHEMA_RESULT("pid", &schema_count, 0, "Of the worker."),
 	SCHEMA_RESULT("cpu_time_ns", &schema_count, 0, "CPU time of the worker."),
 	{ 0 }
@@ -222,6 +225,8 @@ json_t *domain_summary(const struct domain *dom)
 		json_object_set_new(obj, "detail", json_string(dom->detail));
 	if (dom->exit_code >= 0)
 		json_object_set_new(obj, "exit_code", json_integer(dom->exit_code));
+	if (dom->migration)
+		json_object_set_new(obj, "migration", migration_summary(dom->migration));
 	if (dom->worker) {
 		json_object_set_new(obj, "pid", json_integer(worker_pid(dom->worker)));
 		json_object_set_new(obj, "cpu_time_ns",

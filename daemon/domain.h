@@ -21,6 +21,7 @@
 
 struct event;
 struct hvd;
+struct migration;
 struct start_op;
 struct worker;
 
@@ -39,6 +40,7 @@ struct domain {
 	uint64_t created_us;	/* when the domain.start or domain.create came in, monotonic */
 	struct worker *worker;
 	bool busy;
+	unsigned int storing;	/* changes of its definition on their way to the disk */
 	bool destroying;	/* destroy was asked; the worker is being killed */
 	struct api_call_queue parked;
 	unsigned int nparked;
@@ -47,6 +49,7 @@ struct domain {
 	struct api_call_queue destroys;	/* domain.destroy calls to answer when it is done */
 	struct api_call_queue waits;	/* domain.wait calls */
 	unsigned int nwaits;
+	struct migration *migration;	/* the last one, in or out; NULL: none is known */
 };
 
 /* By name, or by uuid; NULL: none that is visible. */
@@ -113,6 +116,18 @@ void domain_start(struct hvd *hvd, struct api_call *call, struct domain *dom,
 void domain_settle(struct hvd *hvd, struct domain *dom);
 /* Kill its worker, whatever it does; @call is answered when it is gone. */
 void domain_destroy(struct api_call *call, struct domain *dom);
+
+/* ---- definitions (methods_domain.c) --------------------------------------- */
+/*
+ * A definition's own copy with its uuid: that of the domain @dom that it redefines, or
+ * a new one. NULL when the call is answered with an error.
+ */
+json_t *domain_config_take(struct api_call *call, json_t *given, struct domain **dom);
+/* A new domain for it; NULL: @call is answered. */
+struct domain *domain_from_config(struct api_call *call, json_t *config);
+/* Make it durable, or forget it, with nobody waiting; failures are logged. 0 or -errno. */
+enum store_kind { STORE_DEFINE, STORE_UNDEFINE };
+int domain_store(struct hvd *hvd, struct domain *dom, enum store_kind kind, json_t *config);
 
 /* ---- what the worker's side reports (worker_link.c) ------------------------ */
 /* The machine's state as its worker says. */

@@ -12,6 +12,7 @@
 #include "daemon/events.h"
 #include "daemon/hvd.h"
 #include "daemon/log.h"
+#include "daemon/migrate.h"
 #include "daemon/tasks.h"
 #include "daemon/worker_job.h"
 #include "daemon/worker_link.h"
@@ -142,6 +143,9 @@ void domain_settle(struct hvd *hvd, struct domain *dom)
 		api_reply(call, NULL);
 	}
 	dom->destroying = false;
+	/* The end of that comes here again. */
+	if (dom->storing || migration_undefines(hvd, dom))
+		return;
 	if (dom->state == DOMAIN_SHUTOFF) {
 		json_decref(dom->live);
 		dom->live = NULL;
@@ -419,7 +423,7 @@ struct report_args {
 	const char *detail;
 	int64_t exit_code;
 	bool final;
-	json_t *jobs;
+	json_t *jobs, *migration;
 };
 
 static const struct schema state_schema = { .kind = SCHEMA_ENUM, .values = domain_state_names };
@@ -433,6 +437,7 @@ static const struct schema_field report_fields[] = {
 		     .dflt = "-1"),
 	SCHEMA_FIELD(struct report_args, final, &schema_bool, 0, "The worker waits to be dismissed."),
 	SCHEMA_FIELD(struct report_args, jobs, &schema_any, 0, "Of an adopted worker."),
+	SCHEMA_FIELD(struct report_args, migration, &schema_any, 0, "The same."),
 	{ 0 }
 };
 static const struct schema report_schema = { .kind = SCHEMA_OBJECT, .fields = report_fields };
@@ -471,6 +476,7 @@ void domain_worker_state(struct hvd *hvd, struct domain *dom, const json_t *repo
 	}
 	report_apply(hvd, dom, &args);
 	worker_jobs_adopt(hvd, dom, args.jobs);
+	migration_adopted(hvd, dom, args.migration);
 }
 
 static void worker_state_handler(struct api_call *call, const void *args)
@@ -505,6 +511,7 @@ static enum domain_reason shutoff_reason(const struct domain *dom)
 
 void domain_worker_gone(struct hvd *hvd, struct domain *dom, const char *how)
 {
+	migration_worker_gone(hvd, dom);
 	worker_jobs_lost(hvd, dom, how);
 	if (dom->start) {
 		struct start_op *op = dom->start;

@@ -21,6 +21,7 @@
 
 struct console;
 struct guest_snapshot;
+struct guest_migration;
 struct hv_machine;
 struct vm_events;
 
@@ -38,6 +39,8 @@ struct guest {
 	struct hv_machine *machine;	/* NULL before the start and after the end */
 	struct vm_events *vm_events;
 	struct console *console;
+	struct guest_migration *migration;	/* the last one; NULL: none yet */
+	bool migration_starting;
 	struct guest_job_list jobs;	/* that run */
 	json_t *jobs_unheard;		/* last reports without an hvd to hear them; NULL: none */
 	struct guest_snapshot *snapshot;	/* that is being taken; NULL: none */

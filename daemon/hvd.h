@@ -18,6 +18,7 @@
 struct domain;
 struct event_log;
 struct job_table;
+struct migration;
 struct task_thread;
 struct metrics_server;
 struct snapshot_op;
@@ -48,6 +49,10 @@ struct hvd {
 	struct task_thread *files;
 	struct event_log *events;
 	struct job_table *jobs;
+	TAILQ_HEAD(migration_list, migration) migrations;	/* oldest first */
+	unsigned int nmigrations;
+	struct api_table peer_table;	/* what the migration listener serves */
+	struct api_server peers;
 	struct metrics_server *metrics;
 	struct sandbox sandbox;
 	LIST_HEAD(, domain) domains;

@@ -80,7 +80,7 @@ struct job *job_running(struct hvd *hvd, const char *kind, const char *domain)
 
 struct job *job_excluding(struct hvd *hvd, const char *domain)
 {
-	static const char *const kinds[] = { "migrate", "snapshot", "upgrade" };
+	static const char *const kinds[] = { "migrate", "migrate_incoming", "snapshot", "upgrade" };
 	struct job *job;
 	size_t i;
 

@@ -8,6 +8,8 @@
 #include "daemon/domain_config.h"
 #include "daemon/events.h"
 #include "daemon/hvd.h"
+#include "daemon/log.h"
+#include "daemon/migrate.h"
 #include "daemon/store.h"
 #include "daemon/tasks.h"
 #include "daemon/uuid.h"
@@ -123,8 +125,6 @@ static const struct schema dump_params = { .kind = SCHEMA_OBJECT, .fields = dump
 
 /* ---- define and undefine -------------------------------------------------------------- */
 
-enum store_kind { STORE_DEFINE, STORE_UNDEFINE };
-
 struct store_op {
 	struct task task;
 	enum store_kind kind;
@@ -149,6 +149,15 @@ static void store_run(struct task *task)
 		op->ret = store_write(op->state_dir, op->name, op->text);
 }
 
+/* Its worker may have ended meanwhile. */
+static void store_rest(struct hvd *hvd, struct domain *dom)
+{
+	if (dom->worker || dom->start)
+		domain_set_idle(hvd, dom);
+	else
+		domain_settle(hvd, dom);
+}
+
 static void define_done(struct store_op *op)
 {
 	struct domain *dom = op->dom;
@@ -159,9 +168,11 @@ static void define_done(struct store_op *op)
 	dom->config = json_incref(op->config);
 	dom->persistent = true;
 	events_emit(hvd, created ? "domain.defined" : "domain.updated", dom->name, NULL);
-	api_reply(op->call, json_pack("{s:s,s:s,s:s}", "name", dom->name, "uuid", dom->uuid, "change",
-				      change_names[created ? CHANGE_CREATED : CHANGE_UPDATED]));
-	domain_set_idle(hvd, dom);
+	if (op->call)
+		api_reply(op->call,
+			  json_pack("{s:s,s:s,s:s}", "name", dom->name, "uuid", dom->uuid, "change",
+				    change_names[created ? CHANGE_CREATED : CHANGE_UPDATED]));
+	store_rest(hvd, dom);
 }
 
 static void undefine_done(struct store_op *op)
@@ -171,10 +182,12 @@ static void undefine_done(struct store_op *op)
 
 	dom->persistent = false;
 	events_emit(hvd, "domain.undefined", dom->name, NULL);
-	api_reply(op->call, NULL);
-	domain_set_idle(hvd, dom);
+	if (op->call)
+		api_reply(op->call, NULL);
 	/* A running one lives on as a transient one. */
-	if (!dom->worker)
+	if (dom->worker || dom->start)
+		domain_set_idle(hvd, dom);
+	else
 		domain_free(hvd, dom);
 }
 
@@ -183,11 +196,15 @@ static void store_done(struct task *task)
 	struct store_op *op = (struct store_op *)task;
 	struct domain *dom = op->dom;
 
+	dom->storing--;
 	if (op->ret) {
-		api_fail_text(op->call, API_E_STORE_FAILED, "cannot store the definition: %s",
-			      strerror(-op->ret));
-		domain_set_idle(op->hvd, dom);
-		if (!dom->config)
+		log_err("domain %s: cannot store the definition: %s", dom->name, strerror(-op->ret));
+		if (op->call)
+			api_fail_text(op->call, API_E_STORE_FAILED,
+				      "cannot store the definition: %s", strerror(-op->ret));
+		if (dom->config)
+			store_rest(op->hvd, dom);
+		else
 			domain_free(op->hvd, dom);
 	} else if (op->kind == STORE_DEFINE) {
 		define_done(op);
@@ -200,11 +217,10 @@ static void store_done(struct task *task)
 }
 
 /* Takes nothing; 0, or -errno: then nothing happens. */
-static int store_submit(struct api_call *call, struct domain *dom, enum store_kind kind,
-			json_t *config)
+static int store_submit(struct hvd *hvd, struct api_call *call, struct domain *dom,
+			enum store_kind kind, json_t *config)
 {
 	struct store_op *op = calloc(1, sizeof(*op));
-	struct hvd *hvd = hvd_of(call);
 	int ret = -ENOMEM;
 
 	if (!op)
@@ -228,7 +244,13 @@ static int store_submit(struct api_call *call, struct domain *dom, enum store_ki
 		return ret;
 	}
 	domain_set_busy(dom);
+	dom->storing++;
 	return 0;
+}
+
+int domain_store(struct hvd *hvd, struct domain *dom, enum store_kind kind, json_t *config)
+{
+	return store_submit(hvd, NULL, dom, kind, config);
 }
 
 static void fail_exists(struct api_call *call, const struct domain *dom, const char *field)
@@ -241,11 +263,7 @@ static void fail_exists(struct api_call *call, const struct domain *dom, const c
 	api_fail(call, &err);
 }
 
-/*
- * A definition's own copy with its uuid: that of the domain it redefines, or a new
- * one. NULL when the call is answered: with an error, or parked.
- */
-static json_t *config_take(struct api_call *call, json_t *given, struct domain **dom)
+json_t *domain_config_take(struct api_call *call, json_t *given, struct domain **dom)
 {
 	struct hvd *hvd = hvd_of(call);
 	struct domain_config config;
@@ -277,7 +295,7 @@ static json_t *config_take(struct api_call *call, json_t *given, struct domain *
 	return copy;
 }
 
-static struct domain *config_new_domain(struct api_call *call, json_t *config)
+struct domain *domain_from_config(struct api_call *call, json_t *config)
 {
 	struct hvd *hvd = hvd_of(call);
 	struct domain *dom = NULL;
@@ -307,7 +325,7 @@ static void method_define(struct api_call *call, const void *data)
 			return;
 		}
 	}
-	config = config_take(call, args->config, &dom);
+	config = domain_config_take(call, args->config, &dom);
 	if (!config)
 		return;
 	if (dom && dom->persistent && json_equal(dom->config, config)) {
@@ -317,8 +335,8 @@ static void method_define(struct api_call *call, const void *data)
 		bool fresh = !dom;
 
 		if (fresh)
-			dom = config_new_domain(call, config);
-		if (dom && store_submit(call, dom, STORE_DEFINE, config)) {
+			dom = domain_from_config(call, config);
+		if (dom && store_submit(hvd_of(call), call, dom, STORE_DEFINE, config)) {
 			api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "too much waits to be stored");
 			if (fresh)
 				domain_free(hvd_of(call), dom);
@@ -338,7 +356,7 @@ static void method_undefine(struct api_call *call, const void *data)
 		domain_fail_state(call, dom, "it is transient and has no stored definition");
 		return;
 	}
-	if (store_submit(call, dom, STORE_UNDEFINE, NULL))
+	if (store_submit(hvd_of(call), call, dom, STORE_UNDEFINE, NULL))
 		api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "too much waits to be stored");
 }
 
@@ -362,7 +380,7 @@ static void method_create(struct api_call *call, const void *data)
 	const struct create_args *args = data;
 	const struct domain_start how = { .paused = args->paused, .console = args->console };
 	struct domain *dom;
-	json_t *config = config_take(call, args->config, &dom);
+	json_t *config = domain_config_take(call, args->config, &dom);
 
 	if (!config)
 		return;
@@ -371,7 +389,7 @@ static void method_create(struct api_call *call, const void *data)
 		json_decref(config);
 		return;
 	}
-	dom = config_new_domain(call, config);
+	dom = domain_from_config(call, config);
 	if (dom) {
 		dom->config = config;
 		domain_start(hvd_of(call), call, dom, &how);
@@ -390,6 +408,8 @@ static void method_start(struct api_call *call, const void *data)
 		return;
 	if (dom->worker || domain_state_active(dom->state))
 		domain_fail_state(call, dom, "it has been started already");
+	else if (migration_forbids_start(dom))
+		domain_fail_state(call, dom, "its destination may run it; see domain.migrate_resolve");
 	else
 		domain_start(hvd_of(call), call, dom, &how);
 }

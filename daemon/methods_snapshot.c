@@ -19,6 +19,7 @@
 #include "daemon/hvd.h"
 #include "daemon/jobs.h"
 #include "daemon/methods_snapshot.h"
+#include "daemon/migrate.h"
 #include "daemon/snapshot_store.h"
 #include "daemon/tasks.h"
 #include "daemon/uuid.h"
@@ -480,6 +481,11 @@ static struct domain *restore_domain(struct snapshot_op *op, json_t *config,
 	if (!op->as[0] && dom && (dom->worker || dom->busy || domain_state_active(dom->state))) {
 		restore_fail(op, API_E_DOMAIN_WRONG_STATE,
 			     "the domain runs; destroy it first, or restore it under another name");
+		return NULL;
+	}
+	if (!op->as[0] && dom && migration_forbids_start(dom)) {
+		restore_fail(op, API_E_DOMAIN_WRONG_STATE,
+			     "its destination may run it; see domain.migrate_resolve");
 		return NULL;
 	}
 	if ((dom && op->as[0]) || (other && other != dom) || (dom && strcmp(dom->uuid, c->uuid))) {

@@ -9,6 +9,7 @@
 #include "daemon/hvd.h"
 #include "daemon/jobs.h"
 #include "daemon/log.h"
+#include "daemon/sockets.h"
 #include "daemon/tasks.h"
 #include "daemon/worker_link.h"
 
@@ -108,30 +109,6 @@ static void http_metrics(struct evhttp_request *request, void *arg)
 		evbuffer_free(body);
 }
 
-static int listen_loopback(const char *where)
-{
-	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
-	struct sockaddr_in four = { .sin_family = AF_INET,
-				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	bool is_six = where[0] == '[';
-	const int yes = 1;
-	int fd, ret;
-
-	six.sin6_port = four.sin_port = htons(atoi(strrchr(where, ':') + 1));
-	fd = socket(is_six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	if ((is_six ? bind(fd, (struct sockaddr *)&six, sizeof(six)) :
-		      bind(fd, (struct sockaddr *)&four, sizeof(four))) ||
-	    listen(fd, 16)) {
-		ret = -errno;
-		close(fd);
-		return ret;
-	}
-	return fd;
-}
-
 int metrics_serve(struct hvd *hvd)
 {
 	const char *where = hvd->config.metrics_listen;
@@ -141,7 +118,7 @@ int metrics_serve(struct hvd *hvd)
 	if (!where[0])
 		return 0;
 	fd = !strncmp(where, "unix:", 5) ? api_listen_unix(where + 5, 0666, (gid_t)-1) :
-					   listen_loopback(where);
+					   sockets_listen_loopback(where);
 	if (fd < 0)
 		return fd;
 	m = calloc(1, sizeof(*m));

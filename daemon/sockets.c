@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +170,96 @@ static int sockets_activated(struct hvd *hvd)
 		if (!have[i])
 			ret = socket_make(hvd, i);
 	return ret ? ret : 1;
+}
+
+/* ---- loopback addresses -------------------------------------------------------- */
+
+int sockets_listen_loopback(const char *where)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+	struct sockaddr_in four = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	bool is_six = where[0] == '[';
+	const int yes = 1;
+	int fd, ret;
+
+	six.sin6_port = four.sin_port = htons(atoi(strrchr(where, ':') + 1));
+	fd = socket(is_six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if ((is_six ? bind(fd, (struct sockaddr *)&six, sizeof(six)) :
+		      bind(fd, (struct sockaddr *)&four, sizeof(four))) ||
+	    listen(fd, 16)) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+/*
+ * The uid at the other end of a connection over loopback, as the kernel's table of
+ * sockets has it: the line whose local address is our peer.
+ */
+static uid_t loopback_peer_uid(int fd)
+{
+	union {
+		struct sockaddr_in6 six;
+		struct sockaddr_in four;
+	} peer, own;
+	socklen_t len = sizeof(peer), own_len = sizeof(own);
+	unsigned int port, rport, uid;
+	char line[512], want[33] = "", have[33];
+	uid_t found = (uid_t)-1;
+	bool is_six;
+	FILE *f;
+	int i;
+
+	if (getpeername(fd, (struct sockaddr *)&peer, &len) ||
+	    getsockname(fd, (struct sockaddr *)&own, &own_len))
+		return found;
+	is_six = peer.six.sin6_family == AF_INET6;
+	for (i = 0; i < (is_six ? 4 : 1); i++)
+		sprintf(want + 8 * i, "%08X", is_six ? peer.six.sin6_addr.s6_addr32[i] :
+						       peer.four.sin_addr.s_addr);
+	f = fopen(is_six ? "/proc/net/tcp6" : "/proc/net/tcp", "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, " %*d: %32[0-9A-F]:%x %*[0-9A-F]:%x 01 %*s %*s %*s %u", have, &port,
+			   &rport, &uid) == 4 && !strcmp(have, want) &&
+		    port == ntohs(peer.four.sin_port) && rport == ntohs(own.four.sin_port))
+			found = uid;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Any local user can connect: only those whom the read-write socket would take, too. */
+static bool admit_peer(void *context, const struct api_session *peer, int fd)
+{
+	uid_t uid = loopback_peer_uid(fd);
+
+	(void)context;
+	(void)peer;
+	return uid != (uid_t)-1 && (uid == 0 || uid == geteuid());
+}
+
+int sockets_open_peers(struct hvd *hvd)
+{
+	struct api_listener_config config = { .privilege = API_RW, .admit = admit_peer,
+					      .admit_context = hvd };
+	int ret;
+
+	if (!hvd->config.migration_listen[0])
+		return 0;
+	config.fd = sockets_listen_loopback(hvd->config.migration_listen);
+	if (config.fd < 0)
+		return config.fd;
+	ret = api_server_listen(&hvd->peers, &config);
+	if (ret)
+		close(config.fd);
+	return ret;
 }
 
 int sockets_open(struct hvd *hvd)

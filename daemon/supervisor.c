@@ -14,6 +14,7 @@
 #include "daemon/methods_snapshot.h"
 #include "daemon/metrics.h"
 #include "daemon/snapshot_store.h"
+#include "daemon/migrate.h"
 #include "daemon/sockets.h"
 #include "daemon/store.h"
 #include "daemon/tasks.h"
@@ -61,6 +62,7 @@ int hvd_table_init(struct api_table *table)
 	const struct api_method *const arrays[] = {
 		api_discover_rows, methods_daemon, methods_domain, methods_job, methods_event,
 		methods_snapshot, methods_host, methods_vm, methods_vm_memory, methods_vm_cpu,
+		methods_migrate, methods_migrate_vm, methods_migrate_peer,
 	};
 	int ret = api_table_init(table, arrays, sizeof(arrays) / sizeof(arrays[0]));
 
@@ -70,11 +72,16 @@ int hvd_table_init(struct api_table *table)
 
 static int tables_up(struct hvd *hvd)
 {
-	const struct api_method *const reports[] = { methods_worker_report, methods_worker_job };
+	const struct api_method *const reports[] = { methods_worker_report, methods_worker_job,
+						     methods_worker_migration };
+	const struct api_method *const peer[] = { api_discover_rows, methods_migrate_peer };
 	int ret = hvd_table_init(&hvd->table);
 
 	if (!ret)
-		ret = api_table_init(&hvd->worker_table, reports, 2);
+		ret = api_table_init(&hvd->worker_table, reports, 3);
+	if (!ret)
+		ret = api_table_init(&hvd->peer_table, peer, 2);
+	hvd->peer_table.context = hvd;
 	hvd->table.context = hvd;
 	hvd->worker_table.context = hvd;
 	return ret;
@@ -208,6 +215,7 @@ void hvd_stop(struct hvd *hvd)
 	log_info("stopping; guests run on");
 	events_emit(hvd, "daemon.stopping", NULL, NULL);
 	api_server_unlisten(&hvd->server);
+	api_server_unlisten(&hvd->peers);
 	/* Starts and stores under way get a moment to be answered. */
 	if (event_base_once(hvd->base, -1, EV_TIMEOUT, stop_now, hvd, idle ? &now : &grace))
 		event_base_loopbreak(hvd->base);
@@ -302,7 +310,14 @@ static int servers_up(struct hvd *hvd)
 	hvd->server.stall_ms = hvd->config.stall_sec * 1000ull;
 	hvd->workers.table = &hvd->worker_table;
 	hvd->workers.max_conns = UINT_MAX;
+	hvd->peers.base = hvd->base;
+	hvd->peers.table = &hvd->peer_table;
+	hvd->peers.max_conns = hvd->config.max_connections;
+	hvd->peers.stall_ms = hvd->config.stall_sec * 1000ull;
+	migrations_init(hvd);
 	ret = api_server_init(&hvd->workers);
+	if (!ret)
+		ret = api_server_init(&hvd->peers);
 	if (!ret)
 		ret = api_server_init(&hvd->server);
 	return ret;
@@ -388,6 +403,7 @@ static const struct {
 	{ "worker folder", workers_folder },
 	{ "adoption", adopt_up },
 	{ "sockets", sockets_open },
+	{ "migration listener", sockets_open_peers },
 	{ "metrics", metrics_serve },
 };
 #define LIFE_STEPS (sizeof(life) / sizeof(life[0]))
@@ -421,8 +437,12 @@ static void hvd_down(struct hvd *hvd)
 		api_server_flush(&hvd->server);
 		api_server_fini(&hvd->server);
 	}
+	if (hvd->peers.sweep_event)
+		api_server_fini(&hvd->peers);
 	if (hvd->workers.sweep_event)
 		api_server_fini(&hvd->workers);
+	if (hvd->nmigrations)
+		migrations_fini(hvd);
 	sockets_unlink(hvd);
 	while ((dom = LIST_FIRST(&hvd->domains)))
 		domain_free(hvd, dom);
@@ -433,6 +453,7 @@ static void hvd_down(struct hvd *hvd)
 		event_base_free(hvd->base);
 	api_table_fini(&hvd->table);
 	api_table_fini(&hvd->worker_table);
+	api_table_fini(&hvd->peer_table);
 	sandbox_release(&hvd->sandbox);
 	if (hvd->workers_fd >= 0)
 		close(hvd->workers_fd);

@@ -7,8 +7,10 @@
 
 #include "daemon/guest.h"
 #include "daemon/guest_snapshot.h"
+#include "daemon/guest_migrate.h"
 #include "daemon/log.h"
 #include "daemon/methods.h"
+#include "daemon/migrate.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -196,10 +198,13 @@ static void supervisor_opened(struct api_conn *conn)
 
 static void worker_adopt(struct api_call *call, const void *args)
 {
-	json_t *report = guest_report(guest_of(call));
+	json_t *report = guest_report(guest_of(call)), *migration;
 
 	(void)args;
 	json_object_set_new(report, "jobs", guest_jobs_report(guest_of(call)));
+	migration = guest_migration_report(guest_of(call));
+	if (migration)
+		json_object_set_new(report, "migration", migration);
 	api_reply(call, report);
 }
 
@@ -237,7 +242,7 @@ static int guest_table(struct guest *g)
 {
 	const struct api_method *const arrays[] = {
 		worker_rows, vm_start_rows, methods_vm, methods_vm_memory, methods_vm_cpu, methods_worker,
-		guest_job_rows, methods_guest_snapshot,
+		guest_job_rows, methods_guest_snapshot, methods_migrate_vm, guest_migrate_rows,
 	};
 	int ret = api_table_init(&g->table, arrays, sizeof(arrays) / sizeof(arrays[0]));
 

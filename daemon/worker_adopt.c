@@ -12,6 +12,7 @@
 #include "daemon/domain_config.h"
 #include "daemon/hvd.h"
 #include "daemon/log.h"
+#include "daemon/migrate.h"
 #include "daemon/store.h"
 
 #include <dirent.h>
@@ -88,6 +89,8 @@ int worker_record_write(struct worker *worker)
 			 (int)worker->pid, "starttime", (json_int_t)worker->starttime, "uid",
 			 (json_int_t)worker->uid, "persistent", dom->persistent, "config",
 			 dom->live);
+	if (dom->migration)
+		json_object_set_new(json, "migration", migration_record(dom->migration));
 	text = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
 	if (!text)
@@ -102,6 +105,14 @@ int worker_record_write(struct worker *worker)
 		close(fd);
 	free(text);
 	return ret;
+}
+
+void worker_record_update(struct worker *worker)
+{
+	int ret = worker_record_write(worker);
+
+	if (ret)
+		log_err("domain %s: record of its worker: %s", worker->dom->name, strerror(-ret));
 }
 
 void worker_record_drop(const struct hvd *hvd, const char *uuid)
@@ -120,7 +131,7 @@ struct record {
 	const char *name, *uuid;
 	int pid, persistent;
 	json_int_t starttime, uid;
-	json_t *config;
+	json_t *config, *migration;
 };
 
 static struct domain *adopt_domain(struct hvd *hvd, const struct record *r)
@@ -244,9 +255,10 @@ static void adopt_record(struct hvd *hvd, json_t *json, const char *file)
 	struct domain *dom;
 	int ret;
 
-	if (json_unpack(json, "{s:s,s:s,s:i,s:I,s:I,s:b,s:o}", "name", &r.name, "uuid", &r.uuid, "pid",
+	if (json_unpack(json, "{s:s,s:s,s:i,s:I,s:I,s:b,s:o,s?o}", "name", &r.name, "uuid", &r.uuid, "pid",
 			&r.pid, "starttime", &r.starttime, "uid", &r.uid, "persistent",
-			&r.persistent, "config", &r.config) ||
+			&r.persistent, "config", &r.config, "migration",
+			&r.migration) ||
 	    !schema_name_valid(r.name) || !schema_uuid_valid(r.uuid)) {
 		log_err("worker record %s is not valid", file);
 		return;
@@ -256,6 +268,8 @@ static void adopt_record(struct hvd *hvd, json_t *json, const char *file)
 		log_err("worker record %s: domain %s exists otherwise", file, r.name);
 		return;
 	}
+	if (r.migration)
+		migration_adopt(hvd, dom, r.migration);
 	ret = adopt_worker(hvd, dom, &r);
 	if (!ret)
 		return;

@@ -8,6 +8,7 @@
 #include "daemon/events.h"
 #include "daemon/hvd.h"
 #include "daemon/log.h"
+#include "daemon/migrate.h"
 #include "daemon/worker_link.h"
 
 #include <errno.h>
@@ -16,6 +17,8 @@
 
 static const struct worker_job_kind *const kinds[] = {
 	&worker_job_snapshot,
+	&migrate_job_kind,
+	&migrate_incoming_job_kind,
 	NULL
 };
 

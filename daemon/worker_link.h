@@ -45,6 +45,8 @@ void worker_kill(struct worker *worker);
 void worker_dismiss(struct worker *worker);
 /* Whether its control connection stands. */
 bool worker_connected(const struct worker *worker);
+/* Write its record again, after what is in it has changed. */
+void worker_record_update(struct worker *worker);
 pid_t worker_pid(const struct worker *worker);
 /* The domain that it runs; NULL for a NULL worker. */
 struct domain *worker_domain(const struct worker *worker);

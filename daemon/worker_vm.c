@@ -7,6 +7,7 @@
  * handled on the loop, after the answer to worker.start.
  */
 #include "daemon/guest.h"
+#include "daemon/guest_migrate.h"
 
 #include "daemon/guest_snapshot.h"
 #include "daemon/log.h"
@@ -554,8 +555,8 @@ void vm_resume(struct api_call *call, const void *args)
 
 	if (g->state != DOMAIN_PAUSED)
 		guest_fail_state(call, "it is not paused");
-	else if (g->reason == REASON_MIGRATION)
-		guest_fail_state(call, "its migration decides who runs it");
+	else if (g->reason == REASON_MIGRATION || guest_migration_holds(g))
+		guest_fail_state(call, "its migration decides who runs it; see domain.migrate_resolve");
 	else if (g->reason == REASON_PRESERVED)
 		guest_fail_state(call, "the guest has ended; reset it to boot again");
 	else
@@ -566,7 +567,7 @@ void vm_reset(struct api_call *call, const void *args)
 {
 	struct guest *g = guest_of(call);
 
-	if (g->reason == REASON_MIGRATION)
+	if (g->reason == REASON_MIGRATION || guest_migration_holds(g))
 		guest_fail_state(call, "it is being migrated");
 	else
 		engine_call_submit(call, args, restart_run, restart_done);
@@ -634,6 +635,8 @@ static void slow_done(struct engine_call *op)
 {
 	struct guest *g = op->guest;
 
+	/* An ended one: only it borrows the machine beyond calls. */
+	guest_migration_free(g);
 	if (g->machine && !engine_own_submit(g, release_run, NULL))
 		g->machine = NULL;
 }
@@ -682,6 +685,7 @@ void vm_fini(struct guest *g)
 {
 	struct vm_events *ev = g->vm_events;
 
+	guest_migration_free(g);
 	hv_machine_destroy(g->machine);
 	g->machine = NULL;
 	hv_thread_leave();

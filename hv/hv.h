@@ -455,6 +455,7 @@ struct hv_migrate_info {
 	enum hv_migrate_status status;
 	bool incoming;
 	bool may_run; /* the guest is this side's to run */
+	bool running; /* it was not paused: where it may run, it runs. Once it has been stopped */
 	uint8_t id[HV_MIGRATE_ID_SIZE]; /* incoming: once it has ended */
 	char error[HV_ERROR_SIZE]; /* of FAILED, CANCELLED, UNCONFIRMED, IN_DOUBT */
 	uint64_t total, remaining, transferred; /* bytes */

@@ -365,6 +365,7 @@ int hv_migrate_info(struct hv_migration *mig, struct hv_migrate_info *out)
 		memcpy(out->id, mig->stream.id, sizeof(out->id));
 	hv_spin_unlock(&mig->lock);
 	out->incoming = mig->incoming;
+	out->running = mig->ended && mig->stream.guest_ran;
 	out->may_run = handover_may_run(stream_handover(&mig->stream));
 	out->total = READ_ONCE(p->total);
 	out->remaining = READ_ONCE(p->remaining);

@@ -46,6 +46,7 @@ static void test_all_keys(void **state)
 			      "[Socket]\nMode=0600\nGroup=wheel\nReadOnlyMode=644\nReadOnlyGroup=users\r\n"
 			      "MaxConnections=9\nStallTimeoutSec=7\n"
 			      "[Worker]\nUidRange=5000-5009\nSandbox=try\nStartTimeoutSec=5\nMaxDomains=2\n"
+			      "[Migration]\nListen=127.0.0.1:4999\n"
 			      "[Metrics]\nListen=[::1]:9100",
 			      &c),
 			 0);
@@ -63,6 +64,7 @@ static void test_all_keys(void **state)
 	assert_int_equal(c.sandbox, SANDBOX_TRY);
 	assert_int_equal(c.start_sec, 5);
 	assert_int_equal(c.max_domains, 2);
+	assert_string_equal(c.migration_listen, "127.0.0.1:4999");
 	assert_string_equal(c.metrics_listen, "[::1]:9100");
 	assert_int_equal(load("", &c), 0);
 	assert_int_equal(load("[Metrics]\nListen=\n", &c), 0);
@@ -94,6 +96,8 @@ static void test_refusals(void **state)
 		{ "[Worker]\nUidRange=1000-4294967295\n", 2 },
 		{ "[Worker]\nSandbox=maybe\n", 2 },
 		{ "[Metrics]\nListen=0.0.0.0:80\n", 2 },
+		{ "[Migration]\nListen=0.0.0.0:80\n", 2 },
+		{ "[Migration]\nListen=unix:/run/x\n", 2 },
 		{ "[Metrics]\nListen=127.0.0.1:99999\n", 2 },
 		{ "[Metrics]\nListen=127.0.0.1:80x\n", 2 },
 		{ "[Metrics]\nListen=unix:relative\n", 2 },
