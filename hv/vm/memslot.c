@@ -23,20 +23,30 @@ uint64_t hv_memslots_generation(const struct hv_memslots *slots)
 	return atomic_load_explicit(&slots->generation, memory_order_acquire);
 }
 
+/* The version that a set has of a slot which is in its trees. */
+static struct hv_memslot *slot_of_id(struct hv_memslots *slots, int id)
+{
+	struct slot_place *leaf;
+
+	if (id < 0)
+		return NULL;
+	leaf = hv_rcu_dereference(slots->table[id / SLOT_ID_LEAF]);
+	return &leaf[id % SLOT_ID_LEAF].version[slots->idx];
+}
+
 struct hv_memslot *memslot_find(struct hv_memslots *slots, hv_gfn_t gfn)
 {
-	return node_slot(slot_tree_find(slots->gfn_root, gfn));
+	return slot_of_id(slots, slot_tree_find(slots->gfn_root, gfn));
 }
 
 struct hv_memslot *memslot_by_id(struct hv_memslots *slots, int id)
 {
-	struct slot_obj **leaf, *obj;
+	struct hv_memslot *slot;
 
-	if (id < 0 || id >= HV_MEM_SLOTS_MAX)
+	if (id < 0 || id >= HV_MEM_SLOTS_MAX || !hv_rcu_dereference(slots->table[id / SLOT_ID_LEAF]))
 		return NULL;
-	leaf = hv_rcu_dereference(slots->by_id[id / SLOT_ID_LEAF]);
-	obj = leaf ? leaf[id % SLOT_ID_LEAF] : NULL;
-	return obj ? &obj->slot : NULL;
+	slot = slot_of_id(slots, id);
+	return slot->npages ? slot : NULL;
 }
 
 /*
@@ -73,7 +83,7 @@ unsigned int memslots_count(const struct hv_memslots *slots)
 
 struct hv_memslot *memslot_first_from(struct hv_memslots *slots, hv_gfn_t gfn)
 {
-	return node_slot(slot_tree_first_from(slots->gfn_root, gfn));
+	return slot_of_id(slots, slot_tree_first_from(slots->gfn_root, gfn));
 }
 
 struct hv_memslot *memslot_next(struct hv_memslots *slots, const struct hv_memslot *slot)
@@ -81,18 +91,22 @@ struct hv_memslot *memslot_next(struct hv_memslots *slots, const struct hv_memsl
 	return memslot_first_from(slots, slot->base_gfn + slot->npages);
 }
 
-struct hv_memslot *memslot_first_hva(struct hv_memslots *slots, hv_hva_t start, hv_hva_t end)
+static struct hv_memslot *hva_from(struct hv_memslots *slots, uint64_t from, hv_hva_t start,
+				   hv_hva_t end)
 {
 	if (start >= end)
 		return NULL;
-	return node_slot(slot_tree_overlap(slots->hva_root, NULL, start, end - 1));
+	return slot_of_id(slots, slot_tree_overlap(slots->hva_root, from, hva_key(start, 0),
+						   hva_key_last(end - 1)));
+}
+
+struct hv_memslot *memslot_first_hva(struct hv_memslots *slots, hv_hva_t start, hv_hva_t end)
+{
+	return hva_from(slots, 0, start, end);
 }
 
 struct hv_memslot *memslot_next_hva(struct hv_memslots *slots, const struct hv_memslot *slot,
 				    hv_hva_t start, hv_hva_t end)
 {
-	const struct slot_obj *obj = container_of(slot, struct slot_obj, slot);
-	const struct slot_node *prev = &obj->place->hva[slots->idx];
-
-	return node_slot(slot_tree_overlap(slots->hva_root, prev, start, end - 1));
+	return hva_from(slots, hva_key(slot->userspace_addr, slot->id) + 1, start, end);
 }

@@ -55,7 +55,7 @@ struct hv_memslot {
 	struct hv_memslot_arch *arch;	/* [A] owned by hv/mmu, shared by copies of the slot */
 	struct hv_dirty_bitmap *bitmap; /* [D] with HV_MEM_LOG_DIRTY_PAGES, else NULL */
 	struct hv_dirty_stamps *stamps; /* [D] with HV_MEMSLOT_LOG_CURSOR, else NULL */
-};
+} __attribute__((aligned(64))); /* a cache line */
 
 /* Writes to the slot have to be noticed: by write protection, D bits or PML. */
 static inline bool memslot_dirty_logged(const struct hv_memslot *slot)
@@ -90,6 +90,12 @@ struct hv_memslot *memslot_next_hva(struct hv_memslots *slots, const struct hv_m
 static inline hv_hva_t memslot_gfn_to_hva(const struct hv_memslot *slot, hv_gfn_t gfn)
 {
 	return slot->userspace_addr + ((gfn - slot->base_gfn) << HV_PAGE_SHIFT);
+}
+
+/* Exclusive. */
+static inline hv_hva_t memslot_hva_end(const struct hv_memslot *slot)
+{
+	return slot->userspace_addr + (slot->npages << HV_PAGE_SHIFT);
 }
 
 /*

@@ -3,20 +3,17 @@
  * The inside of struct hv_memslots: shared by memslot.c (lookup) and
  * memslot_update.c. Nobody else includes this but their tests.
  *
- *	vm->memslots[as] --> the active set --+---> slot_place: a slot's nodes in the
- *	                     the other set  --+     trees of set 0 and of set 1
- *	                                                  | owner, in each node
- *	                                                  v
- *	                                            slot_obj: the public slot
+ *	vm->memslots[as] --> the active set --> trees: gfn or hva --> id
+ *	                     the other set  -->                       |
+ *	                                                              v
+ *	                 the address space's table: id --> slot_place, a version for each set
  *
- * Each address space has two sets, whose trees run through the same places by
- * separate nodes. Readers see the active one, the updater prepares the other one,
- * publishes it, waits until nobody reads the former, and brings that up to date
- * as well. So an update costs O(log n) on each, not a copy.
- *
- * A slot_place lives from CREATE to DELETE. A slot_obj is one version of the slot;
- * when only flags change (INVALID is one), its nodes get another owner and no tree
- * is searched.
+ * Each address space has two sets. Readers see the active one, the updater prepares the
+ * other one, publishes it, waits until nobody reads the former, and brings that up to
+ * date as well. The trees are persistent: both sets have the same one, except while an
+ * update is under way, when they share all but the nodes on its path. A slot has a
+ * version for each set, at one place. So an update costs O(log n), and when only flags
+ * change (INVALID is one) no tree is touched.
  */
 #ifndef HV_VM_MEMSLOT_INTERNAL_H
 #define HV_VM_MEMSLOT_INTERNAL_H
@@ -27,49 +24,49 @@
 #include "hv/vm/slot_tree.h"
 #include "hv/vm/vm.h"
 
-#define SLOT_ID_LEAF   256 /* slots per leaf of the id table */
+#define SLOT_ID_LEAF   64 /* slots per leaf of the id table */
 #define SLOT_ID_LEAVES ((HV_MEM_SLOTS_MAX + SLOT_ID_LEAF - 1) / SLOT_ID_LEAF)
 
 /*
- * The two nodes of a tree share 128 bytes, which processors fetch together: what one set's
- * update has read is near when the other set follows.
- *
- * [S] the nodes of the set that is not active; those of the active one are read under RCU
+ * A slot's two versions: that of the set which is not active is [S], that of the active
+ * one is read under RCU. A version without pages is none. They share 128 bytes, which
+ * processors fetch together: what one set's update has read is near when the other follows.
  */
 struct slot_place {
-	struct slot_node gfn[2]; /* owner: struct slot_obj */
-	struct slot_node hva[2];
-};
-
-struct slot_obj {
-	struct hv_memslot slot;
-	struct slot_place *place; /* [I] shared by the versions of the slot */
-};
+	struct hv_memslot version[2]; /* by set->idx */
+} __attribute__((aligned(128)));
 
 /* One set. All of it [S] while inactive, immutable but for `generation` while active. */
 struct hv_memslots {
 	_Atomic uint64_t generation;
-	unsigned int idx; /* which nodes of the slots belong to this set */
+	unsigned int idx; /* which version of the slots belongs to this set */
 	unsigned int as_id;
 	unsigned int count;
-	struct slot_node *gfn_root;
-	struct slot_node *hva_root;
-	struct slot_obj **by_id[SLOT_ID_LEAVES];
-};
+	const struct slot_tnode *gfn_root; /* of first to last gfn */
+	const struct slot_tnode *hva_root; /* of hva_key() to hva_key_last() */
+	struct slot_place **table;	   /* [I] the address space's, in leaves */
+} __attribute__((aligned(64)));
 
 struct hv_slot_sets {
 	struct hv_memslots set[HV_ADDRESS_SPACE_NUM][2];
 	uint64_t npages[HV_ADDRESS_SPACE_NUM]; /* [S] pages of all slots */
+	struct slot_pool pool;		       /* [S] nodes of all trees */
+	/* [S] to add a leaf, which stays until the VM ends; read under RCU */
+	struct slot_place *table[HV_ADDRESS_SPACE_NUM][SLOT_ID_LEAVES];
 };
 
-static inline struct slot_obj *slot_obj_of(struct hv_memslot *slot)
+/* Slots may share host memory: the id makes the key of the hva tree unique. */
+_Static_assert(HV_MEM_SLOTS_MAX <= 1 << 16, "an id fits below the page number of a key");
+
+static inline uint64_t hva_key(hv_hva_t hva, unsigned int id)
 {
-	return container_of(slot, struct slot_obj, slot);
+	return hva >> HV_PAGE_SHIFT << 16 | id;
 }
 
-static inline struct hv_memslot *node_slot(const struct slot_node *n)
+/* Of the page that has hva: above each key of that page. */
+static inline uint64_t hva_key_last(hv_hva_t hva)
 {
-	return n ? &((struct slot_obj *)n->owner)->slot : NULL;
+	return hva_key(hva, 0xffff);
 }
 
 /* Both sets of each address space, empty, the first one active. -ENOMEM. */

@@ -2,26 +2,21 @@
 /*
  * Memslot updates.
  *
- * Why two sets and not a persistent tree: both make an update O(log n). A
- * persistent tree copies the path to each changed node, in three indices, so an
- * update allocates some 3 log n nodes, each of which can fail, and each of which
- * has to be freed after a grace period. Two alternating sets run through the
- * same places; an update allocates the object of the new slot (CREATE its place,
- * too) and, for DELETE and MOVE, of the invalid one, and nothing after that can
- * fail but what the MMU prepares. Lookups walk nodes that stay where they are; what
- * changes flags only touches no tree. The price is
- * that every change is made twice, the second time after the grace period, which
- * the update has to wait for anyway. (Linux 5.17 went the same way.)
- *
- * One step from set A (active) to set B:
+ * One step from set A (active) to set B (memslot_internal.h says what they share):
  *
  *	slots_lock, slots_arch_lock
- *	change B: insert, erase or replace one slot object
+ *	change B: its version of the slot, its roots of the trees
  *	slots_publish: B.generation = A.generation | IN_PROGRESS;
  *	               wait for mn_active_invalidate_count == 0; active = B
  *	drop slots_arch_lock
- *	slots_settle: grace period (nobody reads A); B.generation = the next one
- *	change A in the same way
+ *	slots_settle: grace period (nobody reads A); B.generation = the next one;
+ *	              A's roots are B's, and the nodes that B has replaced are free
+ *	A's version of the slot is B's
+ *
+ * Nothing of that can fail: nodes for the trees are reserved before, and what the MMU and
+ * the log need is allocated before. (Two versions at one place: Linux 5.17 has each slot in
+ * two sets of trees in this way. Persistent trees: so that a set that becomes active is not
+ * all new to the caches of those who look slots up.)
  *
  * slots_arch_lock covers all from the reading of the current slots to the
  * publication, because who holds it (in a read-side section, to allocate rmaps)
@@ -57,94 +52,77 @@ static struct hv_memslots *set_inactive(struct hv_vm *vm, unsigned int as_id)
 	return &vm->slot_sets->set[as_id][!active];
 }
 
-static void set_insert_gfn(struct hv_memslots *set, struct slot_obj *obj)
+/*
+ * Make this the set's version of the slot; without pages: none. The trees hear of it if it
+ * comes, goes or moves; its host memory stays the same all its life.
+ */
+static void set_change(struct hv_vm *vm, struct hv_memslots *set, struct slot_place *place,
+		       const struct hv_memslot *new)
 {
-	struct slot_node *n = &obj->place->gfn[set->idx];
+	struct hv_memslot *old = &place->version[set->idx];
+	struct slot_pool *pool = &vm->slot_sets->pool;
+	bool moves = old->base_gfn != new->base_gfn;
 
-	n->start = obj->slot.base_gfn;
-	n->last = obj->slot.base_gfn + obj->slot.npages - 1;
-	n->id = obj->slot.id;
-	n->owner = obj;
-	slot_tree_insert(&set->gfn_root, n);
-}
-
-static void set_insert_hva(struct hv_memslots *set, struct slot_obj *obj)
-{
-	struct slot_node *n = &obj->place->hva[set->idx];
-
-	n->start = obj->slot.userspace_addr;
-	n->last = obj->slot.userspace_addr + (obj->slot.npages << HV_PAGE_SHIFT) - 1;
-	n->id = obj->slot.id;
-	n->owner = obj;
-	slot_tree_insert(&set->hva_root, n);
-}
-
-/* The leaf was allocated by set_reserve_id(). */
-static void set_put_id(struct hv_memslots *set, unsigned int id, struct slot_obj *obj)
-{
-	set->by_id[id / SLOT_ID_LEAF][id % SLOT_ID_LEAF] = obj;
-}
-
-static void set_insert(struct hv_memslots *set, struct slot_obj *obj)
-{
-	set_insert_gfn(set, obj);
-	set_insert_hva(set, obj);
-	set_put_id(set, obj->slot.id, obj);
-	set->count++;
-}
-
-static void set_erase(struct hv_memslots *set, struct slot_obj *obj)
-{
-	slot_tree_erase(&set->gfn_root, &obj->place->gfn[set->idx]);
-	slot_tree_erase(&set->hva_root, &obj->place->hva[set->idx]);
-	set_put_id(set, obj->slot.id, NULL);
-	set->count--;
-}
-
-/* The same slot, perhaps elsewhere in the guest; its host memory is the same. */
-static void set_replace(struct hv_memslots *set, struct slot_obj *old, struct slot_obj *new)
-{
-	struct slot_place *place = old->place;
-	unsigned int i = set->idx;
-
-	HV_BUG_ON(new->place != place);
-	if (old->slot.base_gfn == new->slot.base_gfn) {
-		place->gfn[i].owner = new;
-	} else {
-		slot_tree_erase(&set->gfn_root, &place->gfn[i]);
-		set_insert_gfn(set, new);
+	if (old->npages && (!new->npages || moves))
+		slot_tree_erase(pool, &set->gfn_root, old->base_gfn);
+	if (new->npages && (!old->npages || moves))
+		slot_tree_insert(pool, &set->gfn_root, new->base_gfn,
+				 new->base_gfn + new->npages - 1, new->id);
+	if (old->npages && !new->npages) {
+		slot_tree_erase(pool, &set->hva_root, hva_key(old->userspace_addr, old->id));
+		set->count--;
+	} else if (new->npages && !old->npages) {
+		slot_tree_insert(pool, &set->hva_root, hva_key(new->userspace_addr, new->id),
+				 hva_key_last(memslot_hva_end(new) - 1), new->id);
+		set->count++;
 	}
-	place->hva[i].owner = new;
-	set_put_id(set, new->slot.id, new);
+	*old = *new;
 }
 
-static void set_change(struct hv_memslots *set, struct slot_obj *old, struct slot_obj *new)
+/* Nobody reads the former set any more: it becomes what the active one is, but for slots. */
+static void set_catch_up(struct hv_vm *vm, unsigned int as_id)
 {
-	if (!old)
-		set_insert(set, new);
-	else if (!new)
-		set_erase(set, old);
-	else
-		set_replace(set, old, new);
+	struct hv_memslots *from = set_active(vm, as_id), *to = set_inactive(vm, as_id);
+
+	to->count = from->count;
+	to->gfn_root = from->gfn_root;
+	to->hva_root = from->hva_root;
+	slot_pool_settle(&vm->slot_sets->pool);
 }
 
-/* Room for an id in both sets of an address space, kept until the VM ends. -ENOMEM. */
-static int set_reserve_id(struct hv_vm *vm, unsigned int as_id, unsigned int id)
+/* The same of one slot. */
+static void place_catch_up(struct hv_vm *vm, unsigned int as_id, struct slot_place *place)
 {
-	unsigned int i, leaf = id / SLOT_ID_LEAF;
+	unsigned int active = set_active(vm, as_id)->idx;
 
-	for (i = 0; i < 2; i++) {
-		struct hv_memslots *set = &vm->slot_sets->set[as_id][i];
-		struct slot_obj **entries;
+	place->version[!active] = place->version[active];
+}
 
-		if (set->by_id[leaf])
-			continue;
-		entries = hv_calloc(SLOT_ID_LEAF, sizeof(struct slot_obj *));
-		if (!entries)
-			return -ENOMEM;
-		/* An empty leaf tells readers of an active set the same as no leaf. */
-		hv_rcu_assign_pointer(set->by_id[leaf], entries);
-	}
+static struct slot_place *place_of(struct hv_vm *vm, unsigned int as_id, unsigned int id)
+{
+	struct slot_place *leaf = vm->slot_sets->table[as_id][id / SLOT_ID_LEAF];
+
+	return leaf ? &leaf[id % SLOT_ID_LEAF] : NULL;
+}
+
+static struct hv_memslot *place_active(struct hv_vm *vm, unsigned int as_id,
+				       struct slot_place *place)
+{
+	return &place->version[set_active(vm, as_id)->idx];
+}
+
+/* A place for an id, kept until the VM ends. -ENOMEM. */
+static int place_reserve(struct hv_vm *vm, unsigned int as_id, unsigned int id)
+{
+	struct slot_place **slot = &vm->slot_sets->table[as_id][id / SLOT_ID_LEAF], *leaf = *slot;
+
+	if (leaf)
+		return 0;
+	leaf = hv_zalloc_aligned(sizeof(*leaf), SLOT_ID_LEAF * sizeof(*leaf));
+	if (!leaf)
+		return -ENOMEM;
+	/* An empty leaf tells readers the same as no leaf. */
+	hv_rcu_assign_pointer(*slot, leaf);
 	return 0;
 }
 
@@ -219,32 +197,28 @@ static void slots_settle(struct hv_vm *vm, unsigned int as_id)
 	/* What depends on the generation is put right while nothing is cached yet. */
 	vm->mmu_ops->generation_changed(vm, generation);
 	atomic_store_explicit(&set->generation, generation, memory_order_release);
+	set_catch_up(vm, as_id);
 }
 
 /* ---- one update ------------------------------------------------------------------------------ */
 
 struct slot_update {
-	/* in */
 	struct hv_vm *vm;
 	unsigned int as_id;
 	enum hv_mr_change change;
-	struct slot_obj *old; /* NULL: CREATE */
-	struct slot_obj *new; /* NULL: DELETE */
-	/* DELETE and MOVE */
-	struct slot_obj *invalid;
+	struct slot_place *place;
+	struct hv_memslot old; /* before it all; CREATE: without pages */
+	struct hv_memslot new; /* to be; DELETE: without pages */
 };
 
-/* Frees a version; its place too, unless it is that of `former`. NULL: nothing. */
-static void slot_obj_free(struct slot_obj *obj, const struct slot_obj *former)
+static const struct hv_memslot *update_old(const struct slot_update *u)
 {
-	if (obj && !former)
-		hv_free(obj->place);
-	hv_free(obj);
+	return u->change == HV_MR_CREATE ? NULL : &u->old;
 }
 
-static const struct hv_memslot *slot_or_null(const struct slot_obj *obj)
+static struct hv_memslot *update_new(struct slot_update *u)
 {
-	return obj ? &obj->slot : NULL;
+	return u->change == HV_MR_DELETE ? NULL : &u->new;
 }
 
 static bool two_steps(const struct slot_update *u)
@@ -252,114 +226,84 @@ static bool two_steps(const struct slot_update *u)
 	return u->change == HV_MR_DELETE || u->change == HV_MR_MOVE;
 }
 
-/*
- * First step of DELETE and MOVE. Afterwards the set that is not active still has
- * the old slot: the second step changes that one, and the catch-up after it
- * replaces the invalid slot.
- */
-static void update_invalidate(struct slot_update *u)
+/* The current version with INVALID or without it: the first step of two, or the way back. */
+static void update_set_invalid(struct slot_update *u, uint32_t invalid)
 {
 	struct hv_vm *vm = u->vm;
+	struct hv_memslot v;
 
 	hv_mutex_lock(&vm->slots_arch_lock);
-	u->invalid->slot = u->old->slot;
-	u->invalid->slot.flags |= HV_MEMSLOT_INVALID;
-	set_change(set_inactive(vm, u->as_id), u->old, u->invalid);
+	v = *place_active(vm, u->as_id, u->place);
+	v.flags = (v.flags & ~HV_MEMSLOT_INVALID) | invalid;
+	set_change(vm, set_inactive(vm, u->as_id), u->place, &v);
 	slots_publish(vm, u->as_id);
 	hv_mutex_unlock(&vm->slots_arch_lock);
 	slots_settle(vm, u->as_id);
-	/* Nobody maps anything from it any more, and what is mapped goes. */
-	vm->mmu_ops->slot_flush(vm, &u->invalid->slot);
+	place_catch_up(vm, u->as_id, u->place);
 }
 
-/* The second step cannot be done: publish the old slot as it was. */
-static void update_restore(struct slot_update *u)
-{
-	struct hv_vm *vm = u->vm;
-
-	hv_mutex_lock(&vm->slots_arch_lock);
-	/* Its arch part may have changed while the invalid copy was the current one. */
-	u->old->slot.arch = u->invalid->slot.arch;
-	slots_publish(vm, u->as_id);
-	hv_mutex_unlock(&vm->slots_arch_lock);
-	slots_settle(vm, u->as_id);
-	set_change(set_inactive(vm, u->as_id), u->invalid, u->old);
-}
-
-/* What the new slot takes over from the current one, read under slots_arch_lock. */
+/* What the new version takes over from the current one, read under slots_arch_lock. */
 static void update_inherit(struct slot_update *u)
 {
-	const struct slot_obj *current = u->invalid ? u->invalid : u->old;
+	const struct hv_memslot *current = place_active(u->vm, u->as_id, u->place);
 
-	if (current && u->invalid)
-		u->old->slot.arch = current->slot.arch;
-	if (u->new)
-		u->new->slot.arch = current ? current->slot.arch : NULL;
+	u->old.arch = current->arch;
+	u->new.arch = u->change == HV_MR_DELETE ? NULL : current->arch;
 }
 
 static int update_install(struct slot_update *u)
 {
 	struct hv_vm *vm = u->vm;
-	struct hv_memslots *set = set_inactive(vm, u->as_id);
 	int r;
 
 	hv_mutex_lock(&vm->slots_arch_lock);
 	update_inherit(u);
-	r = vm->mmu_ops->slot_prepare(vm, slot_or_null(u->old), u->new ? &u->new->slot : NULL,
-				      u->change);
+	r = vm->mmu_ops->slot_prepare(vm, update_old(u), update_new(u), u->change);
 	if (r) {
 #ifndef HV_MUTATE_ARCH_LOCK_LEAK
 		hv_mutex_unlock(&vm->slots_arch_lock);
 #endif
 		return r;
 	}
-	set_change(set, u->old, u->new);
+	set_change(vm, set_inactive(vm, u->as_id), u->place, &u->new);
 	slots_publish(vm, u->as_id);
 	hv_mutex_unlock(&vm->slots_arch_lock);
 	slots_settle(vm, u->as_id);
-	set_change(set_inactive(vm, u->as_id), u->invalid ? u->invalid : u->old, u->new);
+	place_catch_up(vm, u->as_id, u->place);
 	return 0;
 }
 
-/* No reader has the old slot. */
+/* No reader has the old version. */
 static void update_finish(struct slot_update *u)
 {
 	struct hv_vm *vm = u->vm;
-	const struct hv_memslot *new = slot_or_null(u->new);
+	const struct hv_memslot *new = update_new(u);
 
-	vm->slot_sets->npages[u->as_id] += new ? new->npages : 0;
-	vm->slot_sets->npages[u->as_id] -= u->old ? u->old->slot.npages : 0;
-	vm->mmu_ops->slot_commit(vm, slot_or_null(u->old), new, u->change);
-	if (!u->old)
-		return;
-	if (u->old->slot.arch && (!new || new->arch != u->old->slot.arch))
-		vm->mmu_ops->slot_free_arch(vm, u->old->slot.arch);
-	dirty_slot_free(&u->old->slot, new);
-	if (!new)
-		hv_free(u->old->place);
-	hv_free(u->old);
-	u->old = NULL;
+	vm->slot_sets->npages[u->as_id] += u->new.npages - u->old.npages;
+	vm->mmu_ops->slot_commit(vm, update_old(u), new, u->change);
+	if (u->old.arch && u->old.arch != u->new.arch)
+		vm->mmu_ops->slot_free_arch(vm, u->old.arch);
+	dirty_slot_free(&u->old, new);
 }
 
-/* slots_lock held. Takes u->new and u->invalid, on success u->old too. */
+/* slots_lock held. Takes what u->new has for the log. */
 static int update_run(struct slot_update *u)
 {
 	int r;
 
-	if (two_steps(u))
-		update_invalidate(u);
+	if (two_steps(u)) {
+		update_set_invalid(u, HV_MEMSLOT_INVALID);
+		/* Nobody maps anything from it any more, and what is mapped goes. */
+		u->vm->mmu_ops->slot_flush(u->vm, place_active(u->vm, u->as_id, u->place));
+	}
 	r = update_install(u);
 	if (!r) {
 		update_finish(u);
-	} else {
-		if (u->invalid)
-			update_restore(u);
-		if (u->new) {
-			dirty_slot_free(&u->new->slot, slot_or_null(u->old));
-			slot_obj_free(u->new, u->old);
-		}
+		return 0;
 	}
-	hv_free(u->invalid);
+	if (two_steps(u))
+		update_set_invalid(u, 0);
+	dirty_slot_free(&u->new, update_old(u));
 	return r;
 }
 
@@ -422,54 +366,43 @@ static bool overlaps(struct hv_memslots *slots, unsigned int id, hv_gfn_t start,
 	return false;
 }
 
-/* Another version of a slot, at its place; or at a place of its own, without a former one. */
-static struct slot_obj *slot_obj_alloc(const struct slot_obj *former)
+/*
+ * Of a slot among many, neither its versions nor its leaves of the trees are in the cache.
+ * Ask for them before the first grace period, not one after the other when they are needed.
+ */
+static void update_prefetch(const struct slot_update *u)
 {
-	struct slot_obj *obj = hv_zalloc(sizeof(*obj));
+	const struct hv_memslots *set = set_active(u->vm, u->as_id);
+	const struct hv_memslot *slot = u->change == HV_MR_CREATE ? &u->new : &u->old;
 
-	if (!obj)
-		return NULL;
-	obj->place = former ? former->place : hv_zalloc_aligned(128, sizeof(*obj->place));
-	if (!obj->place) {
-		hv_free(obj);
-		return NULL;
-	}
-	return obj;
+	if (u->change == HV_MR_FLAGS_ONLY)
+		return;
+	slot_tree_prefetch(set->gfn_root, slot->base_gfn);
+	if (u->change != HV_MR_MOVE)
+		slot_tree_prefetch(set->hva_root, hva_key(slot->userspace_addr, slot->id));
 }
 
 /* Everything that the update allocates, but the MMU's part. -ENOMEM: nothing is left. */
 static int update_alloc(struct slot_update *u, const struct hv_memory_region_req *req)
 {
 	unsigned int id = req->slot & 0xffff;
-	struct hv_memslot *s;
+	struct hv_vm *vm = u->vm;
 
-	if (two_steps(u)) {
-		u->invalid = slot_obj_alloc(u->old);
-		if (!u->invalid)
-			return -ENOMEM;
-	}
+	if (place_reserve(vm, u->as_id, id) ||
+	    slot_pool_reserve(&vm->slot_sets->pool, 2 * SLOT_TREE_CHANGE_NODES))
+		return -ENOMEM;
+	u->place = place_of(vm, u->as_id, id);
 	if (u->change == HV_MR_DELETE)
 		return 0;
-	u->new = slot_obj_alloc(u->old);
-	if (!u->new || set_reserve_id(u->vm, u->as_id, id))
-		goto nomem;
-	s = &u->new->slot;
-	s->base_gfn = req->gpa >> HV_PAGE_SHIFT;
-	s->npages = req->size >> HV_PAGE_SHIFT;
-	s->userspace_addr = req->userspace_addr;
-	s->flags = req->flags;
-	if (u->vm->dirty->cursor_users)
-		s->flags |= HV_MEMSLOT_LOG_CURSOR;
-	s->id = (uint16_t)id;
-	s->as_id = (uint16_t)u->as_id;
-	if (dirty_slot_prepare(u->vm, slot_or_null(u->old), s, u->change))
-		goto nomem;
-	return 0;
-
-nomem:
-	slot_obj_free(u->new, u->old);
-	hv_free(u->invalid);
-	return -ENOMEM;
+	u->new = (struct hv_memslot){
+		.base_gfn = req->gpa >> HV_PAGE_SHIFT,
+		.npages = req->size >> HV_PAGE_SHIFT,
+		.userspace_addr = req->userspace_addr,
+		.flags = req->flags | (vm->dirty->cursor_users ? HV_MEMSLOT_LOG_CURSOR : 0),
+		.id = (uint16_t)id,
+		.as_id = (uint16_t)u->as_id,
+	};
+	return dirty_slot_prepare(vm, update_old(u), &u->new, u->change);
 }
 
 /* slots_lock held. */
@@ -481,7 +414,8 @@ static int set_region_locked(struct hv_vm *vm, const struct hv_memory_region_req
 	struct hv_memslot *old = memslot_by_id(slots, (int)id);
 	int r;
 
-	u.old = old ? slot_obj_of(old) : NULL;
+	if (old)
+		u.old = *old;
 	r = classify(vm, req, old, &u.change);
 	if (r)
 		return r == -ENOENT ? 0 : r;
@@ -489,8 +423,10 @@ static int set_region_locked(struct hv_vm *vm, const struct hv_memory_region_req
 	    overlaps(slots, id, req->gpa >> HV_PAGE_SHIFT, req->size >> HV_PAGE_SHIFT))
 		return -EEXIST;
 	r = update_alloc(&u, req);
-	if (!r)
+	if (!r) {
+		update_prefetch(&u);
 		r = update_run(&u);
+	}
 	hv_trace(memslot_update, (uintptr_t)vm, u.as_id, id, u.change, r);
 	return r;
 }
@@ -519,7 +455,7 @@ int memslot_set_region(struct hv_vm *vm, struct hv_memory_region_req *req)
 struct flags_change {
 	struct hv_vm *vm;
 	uint32_t set, clear;
-	struct slot_obj **new; /* of each slot, address spaces one after the other */
+	struct hv_memslot *new; /* of each slot, address spaces one after the other */
 	unsigned int count;
 };
 
@@ -527,28 +463,21 @@ static void flags_free(struct flags_change *c)
 {
 	unsigned int i;
 
-	for (i = 0; i < c->count; i++) {
-		struct hv_memslot *new = &c->new[i]->slot;
-
-		dirty_slot_free(new, memslot_by_id(set_active(c->vm, new->as_id), new->id));
-		hv_free(c->new[i]);
-	}
+	for (i = 0; i < c->count; i++)
+		dirty_slot_free(&c->new[i],
+				memslot_by_id(set_active(c->vm, c->new[i].as_id), c->new[i].id));
 	hv_free(c->new);
 }
 
-static int flags_alloc_one(struct flags_change *c, struct hv_memslot *old)
+static int flags_alloc_one(struct flags_change *c, const struct hv_memslot *old)
 {
-	struct slot_obj *obj = slot_obj_alloc(slot_obj_of(old));
+	struct hv_memslot *new = &c->new[c->count];
 
-	if (!obj)
+	*new = *old;
+	new->flags = (old->flags | c->set) & ~c->clear;
+	if (dirty_slot_prepare(c->vm, old, new, HV_MR_FLAGS_ONLY))
 		return -ENOMEM;
-	obj->slot = *old;
-	obj->slot.flags = (old->flags | c->set) & ~c->clear;
-	if (dirty_slot_prepare(c->vm, old, &obj->slot, HV_MR_FLAGS_ONLY)) {
-		hv_free(obj);
-		return -ENOMEM;
-	}
-	c->new[c->count++] = obj;
+	c->count++;
 	return 0;
 }
 
@@ -559,7 +488,7 @@ static int flags_alloc(struct flags_change *c)
 
 	for (as_id = 0; as_id < HV_ADDRESS_SPACE_NUM; as_id++)
 		all += set_active(c->vm, as_id)->count;
-	c->new = hv_calloc(all, sizeof(struct slot_obj *));
+	c->new = hv_zalloc_aligned(sizeof(*c->new), all * sizeof(*c->new));
 	if (!c->new)
 		return -ENOMEM;
 	for (as_id = 0; as_id < HV_ADDRESS_SPACE_NUM; as_id++) {
@@ -575,32 +504,30 @@ static int flags_alloc(struct flags_change *c)
 	return 0;
 }
 
-/* The new slots [first, end) of one address space, published at once. */
+/* The new versions [first, end) of one address space, published at once. */
 static void flags_install(struct flags_change *c, unsigned int as_id, unsigned int first,
 			  unsigned int end)
 {
 	struct hv_vm *vm = c->vm;
-	struct hv_memslots *set = set_inactive(vm, as_id);
 	unsigned int i;
 
 	hv_mutex_lock(&vm->slots_arch_lock);
 	for (i = first; i < end; i++) {
-		struct hv_memslot *old = memslot_by_id(set, c->new[i]->slot.id);
+		struct slot_place *place = place_of(vm, as_id, c->new[i].id);
 
-		c->new[i]->slot.arch = old->arch;
-		set_change(set, slot_obj_of(old), c->new[i]);
+		c->new[i].arch = place_active(vm, as_id, place)->arch;
+		set_change(vm, set_inactive(vm, as_id), place, &c->new[i]);
 	}
 	slots_publish(vm, as_id);
 	hv_mutex_unlock(&vm->slots_arch_lock);
 	slots_settle(vm, as_id);
-	set = set_inactive(vm, as_id);
 	for (i = first; i < end; i++) {
-		struct slot_obj *old = slot_obj_of(memslot_by_id(set, c->new[i]->slot.id));
+		struct slot_place *place = place_of(vm, as_id, c->new[i].id);
+		struct hv_memslot old = place->version[set_inactive(vm, as_id)->idx];
 
-		set_change(set, old, c->new[i]);
-		vm->mmu_ops->slot_commit(vm, &old->slot, &c->new[i]->slot, HV_MR_FLAGS_ONLY);
-		dirty_slot_free(&old->slot, &c->new[i]->slot);
-		hv_free(old);
+		place_catch_up(vm, as_id, place);
+		vm->mmu_ops->slot_commit(vm, &old, &c->new[i], HV_MR_FLAGS_ONLY);
+		dirty_slot_free(&old, &c->new[i]);
 	}
 }
 
@@ -631,7 +558,7 @@ int memslots_create(struct hv_vm *vm)
 {
 	unsigned int as_id, i;
 
-	vm->slot_sets = hv_zalloc(sizeof(*vm->slot_sets));
+	vm->slot_sets = hv_zalloc_aligned(64, sizeof(*vm->slot_sets));
 	if (!vm->slot_sets)
 		return -ENOMEM;
 	for (as_id = 0; as_id < HV_ADDRESS_SPACE_NUM; as_id++) {
@@ -640,6 +567,7 @@ int memslots_create(struct hv_vm *vm)
 
 			set->idx = i;
 			set->as_id = as_id;
+			set->table = vm->slot_sets->table[as_id];
 			atomic_init(&set->generation, as_id);
 		}
 		hv_rcu_assign_pointer(vm->memslots[as_id], &vm->slot_sets->set[as_id][0]);
@@ -649,35 +577,28 @@ int memslots_create(struct hv_vm *vm)
 
 static void slots_free_all(struct hv_vm *vm, struct hv_memslots *set)
 {
-	unsigned int leaf, i;
+	struct hv_memslot *s;
 
-	for (leaf = 0; leaf < SLOT_ID_LEAVES; leaf++) {
-		for (i = 0; set->by_id[leaf] && i < SLOT_ID_LEAF; i++) {
-			struct slot_obj *obj = set->by_id[leaf][i];
-
-			if (!obj)
-				continue;
-			if (obj->slot.arch)
-				vm->mmu_ops->slot_free_arch(vm, obj->slot.arch);
-			dirty_slot_free(&obj->slot, NULL);
-			slot_obj_free(obj, NULL);
-		}
+	for (s = memslot_first_from(set, 0); s; s = memslot_next(set, s)) {
+		if (s->arch)
+			vm->mmu_ops->slot_free_arch(vm, s->arch);
+		dirty_slot_free(s, NULL);
 	}
 }
 
 void memslots_destroy(struct hv_vm *vm)
 {
-	unsigned int as_id, leaf, i;
+	unsigned int as_id, leaf;
 
 	if (!vm->slot_sets)
 		return;
 	for (as_id = 0; as_id < HV_ADDRESS_SPACE_NUM; as_id++) {
 		slots_free_all(vm, vm->memslots[as_id]);
-		for (i = 0; i < 2; i++)
-			for (leaf = 0; leaf < SLOT_ID_LEAVES; leaf++)
-				hv_free(vm->slot_sets->set[as_id][i].by_id[leaf]);
+		for (leaf = 0; leaf < SLOT_ID_LEAVES; leaf++)
+			hv_free(vm->slot_sets->table[as_id][leaf]);
 		vm->memslots[as_id] = NULL;
 	}
+	slot_pool_destroy(&vm->slot_sets->pool);
 	hv_free(vm->slot_sets);
 	vm->slot_sets = NULL;
 }
