@@ -117,7 +117,8 @@ void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * Parse what follows the command's words. 0 and a new object in *params; local
  * arguments are below its member "local". Otherwise CLI_USAGE, the mistake printed.
  */
-int cli_parse(const struct cli_command *command, int argc, char **argv, json_t **params);
+int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv,
+	      json_t **params);
 void cli_usage(const struct cli_command *command, bool to_stderr);
 /* A member by path "a.b.0", borrowed, or NULL. */
 json_t *cli_member(json_t *value, const char *path);

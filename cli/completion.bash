@@ -47,7 +47,7 @@ _hvctl() {
 		return
 	fi
 	if [[ $cur == -* ]]; then
-		COMPREPLY=($(compgen -W "$(tr ' ' '\n' <<<"$options" | grep '^--')" -- "$cur"))
+		COMPREPLY=($(compgen -W "$(tr ' ' '\n' <<<"$options" | grep '^--') --json --help" -- "$cur"))
 	elif [[ $command == define || $command == create ]]; then
 		COMPREPLY=($(compgen -f -- "$cur"))
 	elif [[ $command == wait && ${#words[@]} == 2 ]]; then

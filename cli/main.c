@@ -115,7 +115,7 @@ int cli_dispatch(struct cli *cli, int argc, char **argv)
 			return CLI_OK;
 		}
 	}
-	status = cli_parse(command, argc - used, argv + used, &params);
+	status = cli_parse(cli, command, argc - used, argv + used, &params);
 	if (status)
 		return status;
 	status = command->run ? command->run(cli, command, params)

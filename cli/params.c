@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The command line of a command, by its row: positional arguments in order,
- * options anywhere, "--" ends options, "--name=value" and "--name value".
+ * options anywhere, "--" ends options, "--name=value" and "--name value". The global
+ * --json may stand there too.
  */
 #include "cli/cli.h"
 
@@ -203,12 +204,16 @@ static const struct cli_arg *next_positional(const struct cli_arg *arg)
 	return arg && arg->name ? arg : NULL;
 }
 
-static int parse_option(const struct cli_command *command, char **argv, int *i, int argc,
-			json_t *params)
+static int parse_option(struct cli *cli, const struct cli_command *command, char **argv, int *i,
+			int argc, json_t *params)
 {
 	const char *value;
 	const struct cli_arg *arg = find_option(command, argv[*i], &value);
 
+	if (!arg && (!strcmp(argv[*i], "-j") || !strcmp(argv[*i], "--json"))) {
+		cli->json = true;
+		return 0;
+	}
 	if (!arg) {
 		cli_error("%s: unknown option %s", command->words, argv[*i]);
 		return CLI_USAGE;
@@ -243,7 +248,8 @@ static int check_required(const struct cli_command *command, json_t *params)
 	return 0;
 }
 
-int cli_parse(const struct cli_command *command, int argc, char **argv, json_t **params)
+int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv,
+	      json_t **params)
 {
 	const struct cli_arg *positional = next_positional(command->args);
 	bool options = true;
@@ -256,7 +262,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, json_t *
 		if (options && !strcmp(argv[i], "--")) {
 			options = false;
 		} else if (options && argv[i][0] == '-' && argv[i][1]) {
-			status = parse_option(command, argv, &i, argc, *params);
+			status = parse_option(cli, command, argv, &i, argc, *params);
 		} else if (positional) {
 			status = take(positional, argv[i], *params);
 			positional = next_positional(positional + 1);

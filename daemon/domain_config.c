@@ -170,10 +170,12 @@ static bool listed(const char *const *list, const char *name)
 static int config_check(const struct domain_config *c, const char *base, struct api_error *err)
 {
 	int max = hv_check_capability(HV_CAP_NR_VCPUS);
+	char range[32];
 	int ret = 0;
 
+	snprintf(range, sizeof(range), "must be 1 to %d", max);
 	if (max > 0 && c->vcpus > max)
-		ret = config_bad(err, base, "/vcpus", "the engine has not so many vCPUs");
+		ret = config_bad(err, base, "/vcpus", range);
 	else if (c->memory % (1 << 20))
 		ret = config_bad(err, base, "/memory", "must be a multiple of 1 MiB");
 	else if (!listed(hv_list_processors(), c->engine.processor))

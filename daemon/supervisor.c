@@ -117,8 +117,14 @@ static int take_lock(struct hvd *hvd)
 	hvd->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (hvd->lock_fd < 0)
 		return -errno;
-	if (flock(hvd->lock_fd, LOCK_EX | LOCK_NB))
-		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (flock(hvd->lock_fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		len = pread(hvd->lock_fd, text, sizeof(text) - 1, 0);
+		text[len > 0 ? len : 0] = '\0';
+		log_err("%s: held by another hvd, pid %d", path, atoi(text));
+		return -EBUSY;
+	}
 	len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	if (ftruncate(hvd->lock_fd, 0) || pwrite(hvd->lock_fd, text, len, 0) != len)
 		return -errno;
@@ -389,7 +395,7 @@ static const struct {
 	int (*up)(struct hvd *hvd);
 } life[] = {
 	{ "folders", folders_up },
-	{ "lock file: another hvd has this runtime folder", take_lock },
+	{ "lock file", take_lock },
 	{ "sandbox", sandbox_up },
 	{ "methods", tables_up },
 	{ "event loop", base_up },

@@ -277,6 +277,25 @@ static void adopt_record(struct hvd *hvd, json_t *json, const char *file)
 	domain_worker_gone(hvd, dom, "the worker ended while no hvd was running");
 }
 
+/*
+ * What an hvd that was killed in mid-write or mid-start left: a temporary file, or the socket
+ * of a worker that has no record yet. Such a worker ends by itself when hvd goes.
+ */
+static bool left_over(struct hvd *hvd, char *name)
+{
+	char path[160];
+	char *dot = strrchr(name, '.');
+
+	if (dot && !strcmp(dot, ".tmp"))
+		return true;
+	if (!dot || strcmp(dot, ".sock"))
+		return false;
+	*dot = '\0';
+	record_path(hvd, name, ".json", path, sizeof(path));
+	*dot = '.';
+	return access(path, F_OK) && errno == ENOENT;
+}
+
 void workers_adopt(struct hvd *hvd)
 {
 	char path[160], file[PATH_MAX];
@@ -293,7 +312,7 @@ void workers_adopt(struct hvd *hvd)
 		size_t len = strlen(entry->d_name);
 
 		snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
-		if (len > 4 && !strcmp(entry->d_name + len - 4, ".tmp"))
+		if (left_over(hvd, entry->d_name))
 			unlink(file);
 		if (len < 6 || strcmp(entry->d_name + len - 5, ".json"))
 			continue;

@@ -14,7 +14,7 @@ start_hvd
 ok "and is replaced"
 "$hvd" --runtime-dir "$run" --state-dir "$state" --foreground 2>"$top/second"
 is "a second daemon ends" $? 1
-is "and says why" "$(grep -c 'another hvd' "$top/second")" 1
+is "and says why" "$(grep -c "$run/hvd.lock: held by another hvd, pid $hvd_pid\$" "$top/second")" 1
 is "the first one's socket is untouched" "$(err daemon.ping)" ok
 is "modes of the sockets" "$(stat -c %a "$run/hvd.sock" "$run/hvd-ro.sock" | tr '\n' ' ')" "660 666 "
 
@@ -30,6 +30,8 @@ is "discover lists each method" "$(echo "$doc" | jq -r '.methods[].name' | sort 
 	"$("$hvd" --list-methods | sort | tr '\n' ' ')"
 is "no method of the workers" "$(echo "$doc" | jq '.methods|map(select(.name|startswith("worker.")))|length')" 0
 is "each reference leads somewhere" "$(echo "$doc" | jq -r '. as $d|[..|objects|select(has("$ref"))."$ref"|ltrimstr("#/")|split("/")]|map(. as $p|select($d|getpath($p)==null))|length')" 0
+is "hvctl: --json after the command too" "$("$HVD_BUILDDIR/hvctl" -c "unix:$sock" list --json | jq -c .)" \
+	"$("$HVD_BUILDDIR/hvctl" -c "unix:$sock" --json list | jq -c .)"
 stop_hvd
 is "ends orderly" $? 0
 is "and takes its sockets along" "$(test -e "$sock" || echo yes)" yes

@@ -95,8 +95,10 @@ kill $other
 kill -9 "$b"
 echo 'not json' >"$run/workers/broken.json"
 kill_hvd
+touch "$run/workers/half.json.tmp" "$run/workers/unborn.sock"
 start_hvd
 is "a broken record harms nobody" "$(err daemon.ping)" ok
+is "what a start that was cut off left is gone" "$(ls "$run/workers")" broken.json
 stop_hvd
 
 # ---- killed again and again ----
