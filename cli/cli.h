@@ -24,6 +24,7 @@ enum cli_type {
 	CLI_NUMBER,
 	CLI_SIZE,    /* bytes or "512MiB", passed on as text for the daemon to check */
 	CLI_FLAG,    /* present: true */
+	CLI_OFF,     /* present: false */
 	CLI_PATH,    /* made absolute, since the daemon has another working directory */
 	CLI_JSON,    /* JSON text */
 	CLI_CONFIG,  /* a JSON file, or - for standard input */
@@ -143,6 +144,7 @@ int cli_cmd_console(struct cli *cli, const struct cli_command *command, json_t *
 int cli_cmd_run(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_wait(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_job_wait(struct cli *cli, const struct cli_command *command, json_t *params);
+int cli_cmd_migrate(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_events(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_top(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_call(struct cli *cli, const struct cli_command *command, json_t *params);

@@ -83,6 +83,12 @@ static const struct cli_view host_cpus = {
 
 static const struct cli_view metrics = { CLI_SHOW_TEXT, "text", NULL, NULL };
 
+#define MIGRATE_LIMITS                                                                           \
+	{ "--bandwidth", "max_bandwidth", CLI_INT, 0, "bytes a second of all connections; 0: no limit" }, \
+	{ "--downtime", "downtime_limit_ms", CLI_SECONDS, 0, "seconds; default 0.3" },            \
+	{ "--compress", "zstd_level", CLI_INT, 0, "zstd level 1 to 19; default 0, none" },        \
+	{ "--auto-converge", "auto_converge", CLI_FLAG, 0, "slow the guest down when it writes too fast" }
+
 #define RUN_OPTIONS                                                                              \
 	{ "--name", "config.name", CLI_STRING, 0, "its name; default run-PID" },                  \
 	{ "--vcpus", "config.vcpus", CLI_INT, 0, "number of vCPUs" },                             \
@@ -148,6 +154,31 @@ const struct cli_command cli_commands[] = {
 	  ARGS(DOMAIN, { "NAME", "name", CLI_STRING, CLI_REQUIRED, "the snapshot's" },
 	       { "--directory", "directory", CLI_PATH, 0, "the folder that it is in" }),
 	  NULL, NULL, NULL },
+	{ "migrate", "domain.migrate", "move a running guest to another daemon",
+	  ARGS(DOMAIN, { "URI", "uri", CLI_STRING, CLI_REQUIRED, "unix:PATH, tcp:HOST:PORT, ssh://HOST" },
+	       { "--verify", "verify", CLI_FLAG, 0, "compare a digest of every page first" },
+	       { "--offline", "live", CLI_OFF, 0, "the guest stands still meanwhile" },
+	       { "--streams", "streams", CLI_INT, 0, "connections; default 2" },
+	       { "--persistent", "persistent", CLI_FLAG, 0, "the destination keeps the definition" },
+	       { "--undefine-source", "undefine_source", CLI_FLAG, 0, "forget the definition here" },
+	       { "--config", "config", CLI_CONFIG, 0, "the definition for the destination" },
+	       MIGRATE_LIMITS,
+	       { "--progress", "progress", CLI_FLAG, CLI_LOCAL, "show it, though stderr is no terminal" },
+	       { "--detach", "detach", CLI_FLAG, CLI_LOCAL, "print the job's number and do not wait" }),
+	  &form, cli_cmd_migrate, "Ctrl-C aborts it, and the guest stays; a second one only stops watching." },
+	{ "migrate-plan", "domain.migrate_plan", "what a migration would meet, and how long it would take",
+	  ARGS(DOMAIN, { "URI", "uri", CLI_STRING, CLI_REQUIRED, "as of migrate" },
+	       { "--time", "time_ms", CLI_SECONDS, 0, "seconds to measure; default 1" },
+	       { "--bandwidth", "max_bandwidth", CLI_INT, 0, "bytes a second; default: as measured" },
+	       { "--downtime", "downtime_limit_ms", CLI_SECONDS, 0, "seconds; default 0.3" },
+	       { "--config", "config", CLI_CONFIG, 0, "the definition for the destination" }),
+	  &form, NULL, NULL },
+	{ "migrate-set", "domain.migrate_set", "change the limits of a migration that runs",
+	  ARGS(DOMAIN, MIGRATE_LIMITS), NULL, NULL, NULL },
+	{ "migrate-resolve", "domain.migrate_resolve", "settle who has a guest whose migration ended in doubt",
+	  ARGS(DOMAIN, { "--peer-gone", "peer_gone", CLI_FLAG, 0,
+			 "you know that the other side does not run it and never will" }),
+	  &form, NULL, "A guest that runs on both sides destroys its disks." },
 	{ "nmi", "domain.nmi", "send a non-maskable interrupt", ARGS(DOMAIN), NULL, NULL, NULL },
 
 	/* ---- looking at domains ---- */

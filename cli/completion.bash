@@ -4,7 +4,7 @@
 # The commands, for whoever reads this file:
 #   version capabilities metrics run define create undefine dumpconfig start
 #   shutdown reboot reset destroy suspend resume snapshot restore snapshot-list
-#   snapshot-delete nmi list info stats top wait console
+#   snapshot-delete migrate migrate-plan migrate-set migrate-resolve nmi list info stats top wait console
 #   memslot list, memslot set, memslot delete, memory read, memory write,
 #   memory working-set, memory discard, dirtylog start, dirtylog stop,
 #   dirtylog read, dirtylog clear, dirtyrate, mmu roots, mmu invalidate, mmu stats,
@@ -29,6 +29,7 @@ _hvctl() {
 	--kernel | --initrd | --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--vendor) COMPREPLY=($(compgen -W "vmx svm auto" -- "$cur")); return ;;
 	--paging) COMPREPLY=($(compgen -W "tdp shadow" -- "$cur")); return ;;
+	--compress) COMPREPLY=($(compgen -W "1 3 9 19" -- "$cur")); return ;;
 	-c | --connect) COMPREPLY=($(compgen -W "unix: ssh://" -- "$cur")); return ;;
 	esac
 	while IFS=: read -r line options; do
@@ -52,6 +53,8 @@ _hvctl() {
 		COMPREPLY=($(compgen -f -- "$cur"))
 	elif [[ $command == wait && ${#words[@]} == 2 ]]; then
 		COMPREPLY=($(compgen -W "running paused shutoff crashed" -- "$cur"))
+	elif [[ $command == migrate || $command == migrate-plan ]] && ((${#words[@]} == 2)); then
+		COMPREPLY=($(compgen -W "unix: tcp: ssh://" -- "$cur"))
 	elif [[ $options == *DOMAIN* && ${#words[@]} == $(wc -w <<<"$command") ]]; then
 		COMPREPLY=($(compgen -W "$(hvctl "${global[@]}" --json list --all 2>/dev/null |
 			sed -n 's/^ *"name": "\(.*\)",\{0,1\}$/\1/p')" -- "$cur"))

@@ -123,6 +123,11 @@ static json_t *parse_number(const char *text, double scale, bool whole)
 	return whole ? json_integer((json_int_t)(v * scale + 0.5)) : json_real(v * scale);
 }
 
+static bool is_flag(const struct cli_arg *arg)
+{
+	return arg->type == CLI_FLAG || arg->type == CLI_OFF;
+}
+
 /* The value of one argument, or NULL with the mistake printed. */
 static json_t *parse_value(const struct cli_arg *arg, const char *text)
 {
@@ -148,6 +153,8 @@ static json_t *parse_value(const struct cli_arg *arg, const char *text)
 		break;
 	case CLI_FLAG:
 		return json_true();
+	case CLI_OFF:
+		return json_false();
 	case CLI_CONFIG:
 		return read_config(text);
 	case CLI_JSON:
@@ -218,11 +225,11 @@ static int parse_option(struct cli *cli, const struct cli_command *command, char
 		cli_error("%s: unknown option %s", command->words, argv[*i]);
 		return CLI_USAGE;
 	}
-	if (arg->type == CLI_FLAG && value) {
+	if (is_flag(arg) && value) {
 		cli_error("%s takes no value", arg->name);
 		return CLI_USAGE;
 	}
-	if (arg->type != CLI_FLAG && !value) {
+	if (!is_flag(arg) && !value) {
 		if (*i + 1 >= argc) {
 			cli_error("%s needs a value", arg->name);
 			return CLI_USAGE;
@@ -290,7 +297,7 @@ void cli_usage(const struct cli_command *command, bool to_stderr)
 		bool required = arg->flags & CLI_REQUIRED;
 
 		fprintf(out, required ? " %s%s" : " [%s%s", arg->name,
-			!is_option(arg) || arg->type == CLI_FLAG ? "" : " VALUE");
+			!is_option(arg) || is_flag(arg) ? "" : " VALUE");
 		if (!required)
 			fputc(']', out);
 	}

@@ -80,6 +80,12 @@ static void job_abort(struct guest_job *job)
 		hv_migrate_abort(m->mig);
 }
 
+static const char *why(const struct hv_migrate_info *info)
+{
+	return info->status == HV_MIGRATE_CANCELLED && !info->incoming ? "the migration was aborted" :
+									info->error;
+}
+
 json_t *guest_migration_report(struct guest *g)
 {
 	struct guest_migration *m = g->migration;
@@ -89,7 +95,7 @@ json_t *guest_migration_report(struct guest *g)
 	if (!m || !m->mig || hv_migrate_info(m->mig, &info))
 		return NULL;
 	report = json_pack("{s:s,s:b,s:s,s:b,s:s,s:b}", "id", m->id, "incoming", m->incoming, "status",
-			   status_names[info.status], "may_run", info.may_run, "error", info.error,
+			   status_names[info.status], "may_run", info.may_run, "error", why(&info),
 			   "switched", info.downtime_us > 0);
 	return report;
 }
@@ -137,7 +143,7 @@ static void guest_ours(struct guest_migration *m, const struct hv_migrate_info *
 	if (g->final)
 		return;
 	if (m->stopped || m->run) {
-		guest_set_state(g, DOMAIN_PAUSED, reason, info->error);
+		guest_set_state(g, DOMAIN_PAUSED, reason, why(info));
 		if (engine_own_submit(g, run_run, run_done))
 			log_warning("no memory to let the guest run");
 		m->stopped = m->run = false;
@@ -147,9 +153,9 @@ static void guest_ours(struct guest_migration *m, const struct hv_migrate_info *
 		g->running = info->running;
 	/* A source that was not stopped is what it was; what the guest did to itself has been told. */
 	if (m->incoming || g->reason == REASON_MIGRATION_UNCONFIRMED)
-		guest_set_state(g, info->running ? DOMAIN_RUNNING : DOMAIN_PAUSED, reason, info->error);
+		guest_set_state(g, info->running ? DOMAIN_RUNNING : DOMAIN_PAUSED, reason, why(info));
 	else if (g->state == DOMAIN_RUNNING)
-		guest_set_state(g, DOMAIN_RUNNING, reason, info->error);
+		guest_set_state(g, DOMAIN_RUNNING, reason, why(info));
 }
 
 /* The state that follows from where the engine says the guest is. */
@@ -205,7 +211,7 @@ static void migration_ended(evutil_socket_t fd, short what, void *arg)
 	}
 	api_error_set(&err, info.status == HV_MIGRATE_CANCELLED ? API_E_JOB_ABORTED :
 								  API_E_MIGRATION_FAILED,
-		      "%s", info.error);
+		      "%s", why(&info));
 	api_error_state(&err, status_names[info.status]);
 	guest_job_end(&m->job, info.status == HV_MIGRATE_CANCELLED ? JOB_ABORTED : JOB_FAILED, NULL,
 		      &err);
@@ -501,6 +507,87 @@ static void worker_migrate_moved(struct api_call *call, const void *args)
 	guest_end(g, DOMAIN_SHUTDOWN, REASON_MIGRATED, NULL);
 }
 
+/* ---- measuring, for a plan ------------------------------------------------------------------------------- */
+
+#define MEASURE_SAMPLES 8
+#define MEASURE_RANGES	512
+
+struct measure_args {
+	int64_t time_ms;
+};
+static const struct schema measure_ms = { .kind = SCHEMA_INT, .min = 1, .max = 60000 };
+static const struct schema_field measure_fields[] = {
+	SCHEMA_FIELD(struct measure_args, time_ms, &measure_ms, SCHEMA_REQUIRED, "How long."),
+	{ 0 }
+};
+static const struct schema measure_schema = { .kind = SCHEMA_OBJECT, .fields = measure_fields };
+
+/* Pages that were written since the cursor; or -errno. */
+static int64_t measure_pages(struct hv_vm *vm, uint64_t since)
+{
+	struct hv_dirty_range ranges[MEASURE_RANGES];
+	uint64_t cursor, gpa = 0;
+	int64_t pages = 0;
+	int n = 0, i;
+
+	while (gpa != HV_DIRTYLOG_DONE) {
+		n = hv_dirtylog_read(vm, since, &cursor, &gpa, ranges, MEASURE_RANGES);
+		if (n < 0)
+			return n;
+		for (i = 0; i < n; i++)
+			pages += ranges[i].pages;
+	}
+	return pages;
+}
+
+/* The cursor from which on; the pages of all memory that it begins with are read away. */
+static int measure_begin(struct hv_vm *vm, uint64_t *cursor)
+{
+	struct hv_dirty_range ranges[MEASURE_RANGES];
+	uint64_t since, gpa = 0;
+	int n = hv_dirtylog_start(vm, &since);
+
+	if (n)
+		return n;
+	while (gpa != HV_DIRTYLOG_DONE && n >= 0)
+		n = hv_dirtylog_read(vm, since, cursor, &gpa, ranges, MEASURE_RANGES);
+	if (n < 0)
+		hv_dirtylog_stop(vm);
+	return n < 0 ? n : 0;
+}
+
+static void measure_run(struct engine_call *op)
+{
+	const struct measure_args *args = op->args;
+	struct hv_vm *vm = hv_machine_vm(op->machine);
+	const int64_t us = args->time_ms * 1000 / MEASURE_SAMPLES;
+	const struct timespec step = { us / 1000000, us % 1000000 * 1000 };
+	json_t *written = json_array();
+	int64_t pages = 0;
+	uint64_t cursor;
+	int i, ret;
+
+	ret = measure_begin(vm, &cursor);
+	for (i = 0; i < MEASURE_SAMPLES && !ret && pages >= 0; i++) {
+		nanosleep(&step, NULL);
+		pages = measure_pages(vm, cursor);
+		json_array_append_new(written, json_integer(pages * 4096));
+	}
+	if (!ret)
+		hv_dirtylog_stop(vm);
+	if (ret || pages < 0) {
+		json_decref(written);
+		engine_fail_errno(op, ret ? ret : pages, "cannot read the dirty log");
+		return;
+	}
+	op->result = json_pack("{s:o}", "written", written);
+}
+
+static void worker_migrate_measure(struct api_call *call, const void *args)
+{
+	engine_call_submit(call, args, measure_run, NULL);
+}
+
 #define MIGRATE_ERRORS \
 	API_ERRORS(API_E_DOMAIN_WRONG_STATE, API_E_JOB_CONFLICT, API_E_MIGRATION_FAILED)
 #define ROW(name_, summary_, params_, size_, flags_, handler_) \
@@ -519,6 +606,17 @@ const struct api_method guest_migrate_rows[] = {
 	    API_TAKES_FDS | API_BLOCKS, worker_migrate_resolve),
 	ROW("worker.migrate_gone", "The other side will never run the guest.", NULL, 0, 0,
 	    worker_migrate_gone),
+	{
+		.name = "worker.migrate_measure",
+		.summary = "How much memory the guest writes in a time.",
+		.params = &measure_schema,
+		.result = &schema_any,
+		.args_size = sizeof(struct measure_args),
+		.privilege = API_RW,
+		.flags = API_INTERNAL | API_BLOCKS,
+		.handler = worker_migrate_measure,
+		.errors = MIGRATE_ERRORS,
+	},
 	ROW("worker.migrate_moved", "The other side has the guest.", NULL, 0, 0, worker_migrate_moved),
 	{ 0 },
 };

@@ -85,6 +85,52 @@ static const struct schema_field resolve_fields[] = {
 };
 static const struct schema resolve_params = { .kind = SCHEMA_OBJECT, .fields = resolve_fields };
 
+/* ---- domain.migrate_plan --------------------------------------------------------------------- */
+
+static const struct schema plan_ms = { .kind = SCHEMA_INT, .min = 100, .max = 60000 };
+static const struct schema_field plan_fields[] = {
+	FIELD_DOMAIN(struct migrate_plan_args),
+	SCHEMA_FIELD(struct migrate_plan_args, uri, &schema_string, SCHEMA_REQUIRED,
+		     "The other daemon, as for domain.migrate."),
+	SCHEMA_FIELD(struct migrate_plan_args, time_ms, &plan_ms, 0, "How long to measure.",
+		     .dflt = "1000"),
+	SCHEMA_FIELD(struct migrate_plan_args, max_bandwidth, &bandwidth_schema, 0,
+		     "Bytes a second; 0: as measured.", .dflt = "0"),
+	SCHEMA_FIELD(struct migrate_plan_args, downtime_limit_ms, &limit_schema, 0, "0: 300.",
+		     .dflt = "0"),
+	SCHEMA_FIELD(struct migrate_plan_args, config, &config_any, 0, "As for domain.migrate."),
+	{ 0 }
+};
+static const struct schema plan_params = { .kind = SCHEMA_OBJECT, .fields = plan_fields };
+static const struct schema_field blocker_fields[] = {
+	SCHEMA_RESULT("name", &schema_string, SCHEMA_REQUIRED, "A stable name, as of errors."),
+	SCHEMA_RESULT("field", &schema_string, SCHEMA_REQUIRED, "What it is about, or empty."),
+	SCHEMA_RESULT("message", &schema_string, SCHEMA_REQUIRED, "In words."),
+	{ 0 }
+};
+static const struct schema blocker_schema = { .kind = SCHEMA_OBJECT, .fields = blocker_fields };
+static const struct schema blockers_schema = { .kind = SCHEMA_ARRAY, .item = &blocker_schema };
+static const struct schema_field plan_result_fields[] = {
+	SCHEMA_RESULT("possible", &schema_bool, SCHEMA_REQUIRED, "Nothing blocks it."),
+	SCHEMA_RESULT("blockers", &blockers_schema, SCHEMA_REQUIRED, "All of them at once."),
+	SCHEMA_RESULT("destination_version", &schema_string, SCHEMA_REQUIRED, "Of its hvd; or empty."),
+	SCHEMA_RESULT("memory", &schema_count, SCHEMA_REQUIRED, "Bytes of guest memory."),
+	SCHEMA_RESULT("dirty_bytes_per_s", &schema_number, SCHEMA_REQUIRED,
+		      "Distinct pages that the guest wrote, by time."),
+	SCHEMA_RESULT("working_set", &schema_count, SCHEMA_REQUIRED,
+		      "Bytes that it wrote at all in the time."),
+	SCHEMA_RESULT("bandwidth", &schema_number, SCHEMA_REQUIRED,
+		      "Bytes a second that the prediction counts with: as given, or what the way there "
+		      "takes when nothing else uses it."),
+	SCHEMA_RESULT("converges", &schema_bool, SCHEMA_REQUIRED,
+		      "The rounds get short enough for the downtime limit."),
+	SCHEMA_RESULT("rounds", &schema_count, SCHEMA_REQUIRED, "Predicted."),
+	SCHEMA_RESULT("total_ms", &schema_number, SCHEMA_REQUIRED, "Predicted."),
+	SCHEMA_RESULT("downtime_ms", &schema_number, SCHEMA_REQUIRED, "Predicted."),
+	{ 0 }
+};
+static const struct schema plan_result = { .kind = SCHEMA_OBJECT, .fields = plan_result_fields };
+
 #define DOMAIN_ERRORS API_E_DOMAIN_NOT_FOUND, API_E_DOMAIN_WRONG_STATE
 
 const struct api_method methods_migrate[] = {
@@ -97,6 +143,18 @@ const struct api_method methods_migrate[] = {
 		.privilege = API_RW,
 		.handler = migrate_out,
 		.errors = API_ERRORS(DOMAIN_ERRORS, API_E_JOB_CONFLICT, API_E_UNSUPPORTED,
+				     API_E_CONFIG_INVALID),
+	},
+	{
+		.name = "domain.migrate_plan",
+		.summary = "What domain.migrate would meet: all that blocks it, and a prediction.",
+		.params = &plan_params,
+		.result = &plan_result,
+		.args_size = sizeof(struct migrate_plan_args),
+		.privilege = API_RW,
+		.flags = API_BLOCKS,
+		.handler = migrate_plan,
+		.errors = API_ERRORS(DOMAIN_ERRORS, API_E_PEER_LOST, API_E_UNSUPPORTED,
 				     API_E_CONFIG_INVALID),
 	},
 	{ 0 },
@@ -157,6 +215,31 @@ static const struct schema_field status_fields[] = {
 };
 static const struct schema status_params = { .kind = SCHEMA_OBJECT, .fields = status_fields };
 
+static const struct schema_field check_fields[] = {
+	SCHEMA_FIELD(struct migrate_check_args, config, &config_any, 0, "The guest's definition."),
+	SCHEMA_FIELD(struct migrate_check_args, tsc_khz, &schema_count, 0, "Of the source's host.",
+		     .dflt = "0"),
+	SCHEMA_FIELD(struct migrate_check_args, cpu, &schema_string, 0,
+		     "Feature leaves of the source's host, for CPU model \"host\".", .dflt = ""),
+	SCHEMA_FIELD(struct migrate_check_args, instance, &schema_string, 0, "The source daemon's.",
+		     .dflt = ""),
+	{ 0 }
+};
+static const struct schema check_params = { .kind = SCHEMA_OBJECT, .fields = check_fields };
+static const struct schema probe_size = { .kind = SCHEMA_INT, .min = 1, .max = MIGRATE_PROBE_MAX };
+static const struct schema_field probe_fields[] = {
+	SCHEMA_FIELD(struct migrate_probe_args, bytes, &probe_size, SCHEMA_REQUIRED, "How many."),
+	{ 0 }
+};
+static const struct schema probe_params = { .kind = SCHEMA_OBJECT, .fields = probe_fields };
+static const struct schema_field check_result_fields[] = {
+	SCHEMA_RESULT("blockers", &blockers_schema, SCHEMA_REQUIRED, "All of them."),
+	SCHEMA_RESULT("version", &schema_string, SCHEMA_REQUIRED, "Of this hvd."),
+	SCHEMA_RESULT("protocol", &schema_count, SCHEMA_REQUIRED, "Of the stream."),
+	{ 0 }
+};
+static const struct schema check_result = { .kind = SCHEMA_OBJECT, .fields = check_result_fields };
+
 const struct api_method methods_migrate_peer[] = {
 	{
 		.name = "domain.migrate_incoming",
@@ -188,6 +271,24 @@ const struct api_method methods_migrate_peer[] = {
 		.args_size = sizeof(struct migrate_status_args),
 		.privilege = API_RW,
 		.handler = migrate_status,
+	},
+	{
+		.name = "domain.migrate_check",
+		.summary = "All that would keep a guest from coming here.",
+		.params = &check_params,
+		.result = &check_result,
+		.args_size = sizeof(struct migrate_check_args),
+		.privilege = API_RW,
+		.handler = migrate_check,
+	},
+	{
+		.name = "domain.migrate_probe",
+		.summary = "After the answer the connection takes so many bytes, answers with one and ends.",
+		.params = &probe_params,
+		.args_size = sizeof(struct migrate_probe_args),
+		.privilege = API_RW,
+		.handler = migrate_probe,
+		.errors = API_ERRORS(API_E_JOB_CONFLICT),
 	},
 	{
 		.name = "domain.migrate_resolve",

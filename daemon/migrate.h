@@ -121,6 +121,22 @@ struct migrate_resolve_args {
 	const char *domain, *id;
 	bool peer_gone, discard;
 };
+struct migrate_check_args {
+	json_t *config;
+	int64_t tsc_khz;
+	const char *cpu, *instance;
+};
+#define MIGRATE_PROBE_MAX (8 << 20)
+struct migrate_probe_args {
+	int64_t bytes;
+};
+struct migrate_plan_args {
+	const char *domain, *uri;
+	int64_t time_ms;
+	uint64_t max_bandwidth;
+	int64_t downtime_limit_ms;
+	json_t *config;
+};
 void migrate_out(struct api_call *call, const void *args);
 /* Find out what became of a migration that ended unclear, and act on it. */
 void migrate_settle(struct migration *m);
@@ -131,13 +147,16 @@ void migrate_in(struct api_call *call, const void *args);
 void migrate_in_fail(struct migration *m, const char *why);
 void migrate_stream(struct api_call *call, const void *args);
 void migrate_status(struct api_call *call, const void *args);
+void migrate_check(struct api_call *call, const void *args);
+void migrate_probe(struct api_call *call, const void *args);
 void migrate_resolve(struct api_call *call, const void *args);
+void migrate_plan(struct api_call *call, const void *args);
 
 /* What a URI of a destination may be; 0 or -EINVAL with @err. */
 int migrate_uri_check(const char *uri, struct api_error *err);
 
 /* ---- speaking to another daemon, on a thread (migrate_peer.c) -------------------- */
-enum peer_kind { PEER_PREPARE, PEER_SETTLE };
+enum peer_kind { PEER_PREPARE, PEER_SETTLE, PEER_PLAN };
 struct peer_op {
 	enum peer_kind kind;
 	void (*done)(struct peer_op *op);	/* on the loop; then the op is freed */
@@ -153,6 +172,8 @@ struct peer_op {
 	enum migration_status found;	/* settle: what the peer knows */
 	int fds[HV_MIGRATE_STREAMS_MAX];
 	unsigned int nfds;
+	char *answer;			/* plan: its text */
+	double probe_bytes_per_s;	/* plan */
 	void *data;
 	/* migrate_peer.c's own */
 	int wake_fd;

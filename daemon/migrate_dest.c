@@ -12,9 +12,13 @@
 #include "daemon/tasks.h"
 #include "daemon/worker_link.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define CONNECT_SEC 30	/* from migrate_incoming to the last connection */
@@ -243,6 +247,79 @@ static bool in_ended(struct hvd *hvd, struct domain *dom, struct job *job,
 
 const struct worker_job_kind migrate_incoming_job_kind = { .name = "migrate_incoming",
 							   .unit = "bytes", .ended = in_ended };
+
+/* ---- probes ---- */
+
+#define PROBES_MAX	2
+#define PROBE_STALL_MS	5000
+
+static unsigned int probes;	/* atomic: their threads count themselves out */
+
+struct probe_arrival {
+	int fd;
+	int64_t bytes;
+};
+
+static void *probe_main(void *arg)
+{
+	struct probe_arrival *a = arg;
+	struct pollfd p = { .fd = a->fd, .events = POLLIN };
+	char chunk[16384];
+	ssize_t n = 1;
+
+	while (a->bytes > 0 && n > 0) {
+		n = poll(&p, 1, PROBE_STALL_MS);
+		if (n > 0)
+			n = read(a->fd, chunk, sizeof(chunk));
+		if (n < 0 && errno == EAGAIN)
+			n = 1;
+		else if (n > 0)
+			a->bytes -= n;
+	}
+	if (a->bytes <= 0)
+		send(a->fd, "", 1, MSG_NOSIGNAL);
+	close(a->fd);
+	free(a);
+	__atomic_sub_fetch(&probes, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void probe_arrived(void *data, int fd)
+{
+	struct probe_arrival *a = data;
+	pthread_t thread;
+
+	a->fd = fd;
+	if (fd >= 0 && !pthread_create(&thread, NULL, probe_main, a)) {
+		pthread_detach(thread);
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(a);
+	__atomic_sub_fetch(&probes, 1, __ATOMIC_RELAXED);
+}
+
+void migrate_probe(struct api_call *call, const void *data)
+{
+	const struct migrate_probe_args *args = data;
+	struct api_conn *conn = (struct api_conn *)call->session;
+	struct probe_arrival *a;
+
+	if (__atomic_load_n(&probes, __ATOMIC_RELAXED) >= PROBES_MAX) {
+		api_fail_text(call, API_E_JOB_CONFLICT, "others measure at the moment");
+		return;
+	}
+	a = conn && !call->batch ? calloc(1, sizeof(*a)) : NULL;
+	if (!a) {
+		api_fail_text(call, API_E_INVALID_REQUEST, "not in a batch: the connection goes with it");
+		return;
+	}
+	a->bytes = args->bytes;
+	__atomic_add_fetch(&probes, 1, __ATOMIC_RELAXED);
+	api_reply(call, NULL);
+	api_conn_detach(conn, probe_arrived, a);
+}
 
 /* ---- questions ---------------------------------------------------------------------------- */
 

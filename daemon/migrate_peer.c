@@ -12,12 +12,14 @@
 #include "daemon/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +27,8 @@
 #define PREPARE_MS   60000
 #define CALL_MS	     10000
 #define SETTLE_TRIES 9
+#define PROBE_SMALL  (64 << 10)
+#define PROBE_SEC    2	/* a second, larger try would take at most about so long */
 
 static bool op_cancelled(struct peer_op *op)
 {
@@ -221,6 +225,92 @@ static void run_settle(struct peer_op *op)
 	op->failed = true;
 }
 
+/* ---- plan ---------------------------------------------------------------------------------- */
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * UINT64_C(1000000) + ts.tv_nsec / 1000;
+}
+
+/* Send and wait for the answering byte; 0 or -errno. */
+static int probe_send(int fd, unsigned int bytes)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	char *chunk = calloc(1, PROBE_SMALL), byte;
+	ssize_t n = chunk ? 1 : -1;
+
+	while (bytes && n > 0) {
+		n = poll(&p, 1, CALL_MS);
+		if (n > 0)
+			n = send(fd, chunk, bytes < PROBE_SMALL ? bytes : PROBE_SMALL, MSG_NOSIGNAL);
+		if (n < 0 && errno == EAGAIN)
+			n = 1;
+		else if (n > 0)
+			bytes -= n;
+	}
+	free(chunk);
+	p.events = POLLIN;
+	if (bytes || poll(&p, 1, CALL_MS) != 1 || read(fd, &byte, 1) != 1)
+		return -EPIPE;
+	return 0;
+}
+
+/* Bytes a second over a connection of its own; 0: it cannot be told. */
+static double probe(struct peer_op *op, unsigned int bytes)
+{
+	struct hvd_client *client = peer_open(op);
+	struct hvd_reply *reply;
+	uint64_t began = 0;
+	pid_t child = 0;
+	int fd = -1, ret;
+
+	if (!client)
+		return 0;
+	reply = peer_call(op, client, "domain.migrate_probe", json_pack("{s:i}", "bytes", (int)bytes),
+			  CALL_MS);
+	if (!reply) {
+		hvd_client_close(client);
+		return 0;
+	}
+	hvd_reply_free(reply);
+	ret = client_take_stream(client, &fd, &child);
+	if (ret)
+		return 0;
+	began = now_us();
+	ret = probe_send(fd, bytes);
+	close(fd);
+	reap_later(child);
+	return ret ? 0 : bytes * 1e6 / (now_us() - began + 1);
+}
+
+static void run_plan(struct peer_op *op)
+{
+	struct hvd_client *client = peer_open(op);
+	struct hvd_reply *reply;
+	double rate, more;
+
+	if (!client)
+		return;
+	reply = peer_call(op, client, "domain.migrate_check", json_loads(op->request, 0, NULL),
+			  CALL_MS);
+	hvd_client_close(client);
+	if (!reply)
+		return;
+	op->answer = json_dumps(hvd_reply_result(reply), JSON_COMPACT);
+	hvd_reply_free(reply);
+	rate = probe(op, PROBE_SMALL);
+	op->probe_bytes_per_s = rate;
+	/* So few bytes show the way's delay rather than its speed. */
+	more = rate * PROBE_SEC < MIGRATE_PROBE_MAX ? rate * PROBE_SEC : MIGRATE_PROBE_MAX;
+	if (more > PROBE_SMALL)
+		rate = probe(op, more);
+	if (rate > op->probe_bytes_per_s)
+		op->probe_bytes_per_s = rate;
+}
+
 /* ---- threads ---------------------------------------------------------------------------------- */
 
 static void op_free(struct peer_op *op)
@@ -232,6 +322,7 @@ static void op_free(struct peer_op *op)
 	if (op->wake_fd >= 0)
 		close(op->wake_fd);
 	free(op->request);
+	free(op->answer);
 	free(op);
 }
 
@@ -242,8 +333,10 @@ static void *op_main(void *arg)
 
 	if (op->kind == PEER_PREPARE)
 		run_prepare(op);
-	else
+	else if (op->kind == PEER_SETTLE)
 		run_settle(op);
+	else
+		run_plan(op);
 	/* From here on the op is the loop's. */
 	if (write(op->wake_fd, &one, sizeof(one)) < 0)
 		abort();

@@ -242,6 +242,7 @@ static bool out_ended(struct hvd *hvd, struct domain *dom, struct job *job,
 		      const struct worker_job_report *report, const struct api_error *err)
 {
 	struct migration *m = dom->migration;
+	struct api_error ended;
 
 	(void)hvd;
 	if (!m || m->incoming)
@@ -262,6 +263,10 @@ static bool out_ended(struct hvd *hvd, struct domain *dom, struct job *job,
 		if (m->switched)
 			migrate_settle(m);
 		return false;
+	}
+	if (!report && dom->state == DOMAIN_SHUTDOWN) {
+		api_error_set(&ended, API_E_MIGRATION_FAILED, "the guest has ended");
+		err = &ended;
 	}
 	out_fail(m, err);
 	return true;

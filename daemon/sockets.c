@@ -200,7 +200,8 @@ int sockets_listen_loopback(const char *where)
 
 /*
  * The uid at the other end of a connection over loopback, as the kernel's table of
- * sockets has it: the line whose local address is our peer.
+ * sockets has it: the line whose local address is our peer. Only of an established one:
+ * what is left of a closed socket shows as root's.
  */
 static uid_t loopback_peer_uid(int fd)
 {

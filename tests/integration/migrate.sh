@@ -95,8 +95,8 @@ is_state p running migration_canceled
 
 # ---- limits, abort ----
 job=$(migrate p "$(uri b)" '"max_bandwidth":20000' | jq .result.job)
-arrives() { [ "$(use b; state_of p)" = "paused migration" ]; }
-until_ok 10 arrives
+use_arrives() { [ "$(use "$1"; state_of p)" = "paused migration" ]; }
+until_ok 10 use_arrives b
 is "one at a time" "$(move p "$(uri b)" | outcome)" "refused job.conflict"
 is "no snapshot meanwhile" "$(err domain.snapshot '{"domain":"p","name":"x"}')" job.conflict
 is "the guest that comes is not to be run" "$(use b; err domain.resume '{"domain":"p"}')" domain.wrong_state
@@ -106,7 +106,7 @@ aborted job.aborted"
 is_state p running migration_canceled
 is "nothing is left of it there" "$(use b; until_ok 10 sh_gone p && echo yes)" yes
 job=$(migrate p "$(uri b)" '"max_bandwidth":20000' | jq .result.job)
-until_ok 10 arrives
+until_ok 10 use_arrives b
 is "a limit out of range" "$(err domain.migrate_set '{"domain":"p","zstd_level":99}')" rpc.invalid_params
 is "without the limit" "$(err domain.migrate_set '{"domain":"p","max_bandwidth":0,"zstd_level":1}')" ok
 wait_job "$job"
@@ -122,18 +122,60 @@ is "over loopback TCP" "$(move p "tcp:127.0.0.1:$port" '"streams":4,"zstd_level"
 use c
 is_state p running migrated
 is "the listener has the methods of the hand-over alone" \
-	"$(echo '{"jsonrpc":"2.0","id":1,"method":"domain.list"}' | timeout 10 socat -t5 - "TCP:127.0.0.1:$port" | jq -r .error.data.name)" \
+	"$( (echo '{"jsonrpc":"2.0","id":1,"method":"domain.list"}'; sleep 1) | timeout 10 socat -t5 - "TCP:127.0.0.1:$port" | jq -r .error.data.name)" \
 	rpc.method_not_found
 is "and back" "$(move p "$(uri b)" | outcome)" completed
+
+# ---- over ssh ----
+use b
+is "through hvctl proxy" "$(move p ssh://a | outcome)" completed
+is "ssh may ask nothing" "$(cat "$top/ssh-args")" "-T -oBatchMode=yes -- a hvctl proxy"
+use a
+is_state p running migrated
+is "ssh to nobody" "$(move p ssh://none | outcome)" "failed migration.failed"
+is_state p running migrated
+
+# ---- the plan ----
+plan() { res domain.migrate_plan "{\"domain\":\"p\",\"uri\":\"$1\",\"time_ms\":200${2:+,$2}}"; }
+p=$(plan "$(uri b)")
+echo "# $(echo "$p" | jq -c .)"
+is "nothing is in the way" "$(echo "$p" | jq -c '[.possible,.blockers,.memory]')" '[true,[],33554432]'
+is "the guest writes" "$(echo "$p" | jq '.working_set >= 256 * 4096 and .dirty_bytes_per_s > 0 and .bandwidth > 0')" true
+is "a slow way never ends" "$(plan "$(uri b)" '"max_bandwidth":100000' | jq .converges)" false
+p=$(plan "$(uri a)" "\"config\":$(guest_config p 1 "$vmx" | jq -c '.config|.boot.kernel="/none"|.memory="1TiB"')")
+is "all that blocks is named at once" "$(echo "$p" | jq -c '[.blockers[]|.name+" "+.field]|sort')" \
+	'["domain.exists /config/name","file.unavailable /config/boot/kernel","resource.exhausted /config/memory","rpc.invalid_params /uri"]'
+is "nobody there to plan with" "$(plan "unix:$top/none" | jq -c '[.possible,.blockers[0].name]')" '[false,"peer.lost"]'
+is "and it changes nothing" "$(use b; err domain.info '{"domain":"p"}')" domain.not_found
+
+# ---- hvctl ----
+ctl() { "$HVD_BUILDDIR/hvctl" -c "unix:$sock" "$@"; }
+is "hvctl moves it" "$(ctl migrate p "$(uri b)" --progress --verify 2>"$top/bar" | sed 's/[0-9.]* KiB/N KiB/; s/[0-9.]* \(ms\|MiB\|rounds\)/N \1/g')" \
+	"$(grep -o 'moved.*' <<<"moved in N ms, stopped for N ms, N MiB sent in N rounds")"
+is "and shows how far it is" "$(tr '\r' '\n' <"$top/bar" | grep -o '^100% \[#*\] round' | head -n 1 | tr -d '#')" "100% [] round"
+use b
+"$HVD_BUILDDIR/hvctl" -c "unix:$sock" migrate p "$(uri a)" --bandwidth 20000 2>"$top/bar" &
+ctl_pid=$!
+until_ok 10 use_arrives a
+kill -INT $ctl_pid
+wait $ctl_pid
+is "Ctrl-C aborts it" "$? $(cat "$top/bar")" "1 hvctl: job.aborted: the migration was aborted"
+is_state p running migration_canceled
+is "a detached one" "$(ctl --json migrate p "$(uri a)" --detach --bandwidth 20000 | jq 'has("job")')" true
+is "changed while it runs" "$(until_ok 10 use_arrives a; ctl migrate-set p --bandwidth 0 && echo yes)" yes
+until_ok 10 sh_gone p
+is "nothing to settle" "$(use a; ctl migrate-resolve p 2>&1 | cut -d: -f2)" " domain.wrong_state"
+use a
+is_state p running migrated
+is "back again" "$(ctl migrate p "$(uri b)" >/dev/null && echo yes)" yes
 
 # ---- a guest that ends on the way ----
 use b
 job=$(migrate p "$(uri a)" '"max_bandwidth":20000' | jq .result.job)
-arrives() { [ "$(use a; state_of p)" = "paused migration" ]; }
-until_ok 10 arrives
+until_ok 10 use_arrives a
 guest_finish p
 wait_job "$job"
-is "the guest ends first" "$(res job.info "{\"id\":$job}" .status)" '"failed"'
+is "the guest ends first" "$(res job.info "{\"id\":$job}" '|.status+": "+.error.message')" '"failed: the guest has ended"'
 use a
 sh_off() { [ "$(res domain.info '{"domain":"p"}' .state)" = '"shutoff"' ]; }
 is "the destination gives it up" "$(until_ok 10 sh_off && echo yes)" yes

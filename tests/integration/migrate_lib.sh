@@ -24,7 +24,7 @@ start_daemon() { # NAME [OPTION...]
 	use "$1"
 	name=$1
 	shift
-	start_hvd "$@"
+	PATH=$top/bin:$PATH start_hvd "$@"
 	eval "pid_$name=$hvd_pid"
 	case " $daemons " in *" $name "*) ;; *) daemons="$daemons $name" ;; esac
 }
@@ -44,7 +44,7 @@ cleanup() {
 	trap - EXIT
 	for d in $daemons; do
 		eval "p=\${pid_$d:-}"
-		[ -z "$p" ] || kill -9 "$p" 2>/dev/null
+		[ -z "$p" ] || kill -9 "$p" 2>/dev/null && wait "$p" 2>/dev/null
 	done
 	for p in $(worker_pids); do kill -9 "$p" 2>/dev/null; done
 	if [ "$tap_failed" != 0 ] && [ -s "$log" ]; then
@@ -54,6 +54,16 @@ cleanup() {
 	rm -rf "$top"
 	exit $status
 }
+
+# What a daemon runs for ssh://NAME is the proxy to the daemon of that name.
+mkdir "$top/bin"
+cat >"$top/bin/ssh" <<END
+#!/bin/sh
+echo "\$@" >"$top/ssh-args"
+while [ "\$1" != -- ]; do shift; done
+exec "$HVD_BUILDDIR/hvctl" proxy "$top/\$2/run/hvd.sock"
+END
+chmod +x "$top/bin/ssh"
 
 uri() { echo "unix:$top/$1/run/hvd.sock"; }
 
