@@ -64,9 +64,9 @@ start_hvd
 res domain.start '{"domain":"a"}' >/dev/null
 a=$(pid_of a)
 # The console is a descriptor of its own: it types on when hvd is dead.
-"$HVD_BUILDDIR/tests/integration/console" "$sock" a o 300 600 >/dev/null &
+"$HVD_BUILDDIR/tests/integration/console" "$sock" a o 300 1500 >/dev/null &
 c=$!
-sleep 0.2
+until_ok 20 test -e "/proc/$c/fd/4"
 kill_hvd
 wait $c
 sleep 0.5
