@@ -117,7 +117,8 @@ struct config_raw {
 
 static const struct schema_field config_fields[] = {
 	SCHEMA_FIELD(struct config_raw, name, &schema_name, SCHEMA_REQUIRED, "Unique on the host."),
-	SCHEMA_FIELD(struct config_raw, uuid, &schema_uuid, 0, "Absent: made at the first define."),
+	SCHEMA_FIELD(struct config_raw, uuid, &schema_uuid, 0,
+		     "Absent: made at the first define. The guest finds it in its SMBIOS tables."),
 	SCHEMA_FIELD(struct config_raw, vcpus, &vcpus_schema, 0, "Virtual CPUs.", .dflt = "1"),
 	SCHEMA_FIELD(struct config_raw, memory, &memory_schema, SCHEMA_REQUIRED,
 		     "Guest RAM, a multiple of 1 MiB."),

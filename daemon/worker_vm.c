@@ -11,6 +11,7 @@
 
 #include "daemon/guest_snapshot.h"
 #include "daemon/log.h"
+#include "daemon/uuid.h"
 #include "hv/hv.h"
 
 #include <errno.h>
@@ -381,10 +382,15 @@ static void start_machine(struct engine_call *op)
 		.callbacks = &vm_callbacks,
 		.ctx = op->guest,
 	};
+	unsigned char uuid[16];
 	struct guest_restore restore = { .verify = json_is_true(json_object_get(args->snapshot,
 										"verify")) };
 	int ret = 0;
 
+	if (c->uuid) {
+		uuid_bytes(c->uuid, uuid);
+		config.uuid = uuid;
+	}
 	if (args->snapshot) {
 		restore.files = (struct hv_snapshot_files){
 			.manifest = start_file(op, "/snapshot/manifest"),

@@ -329,6 +329,7 @@ enum hv_boot_kind { HV_BOOT_AUTO, HV_BOOT_LINUX, HV_BOOT_PVH, HV_BOOT_MULTIBOOT,
 
 struct hv_machine_config {
 	const char *name;
+	const uint8_t *uuid; /* 16 bytes in the order of its text, for SMBIOS; NULL: none */
 	unsigned int vcpus; /* 1..HV_CAP_NR_VCPUS */
 	uint64_t memory;    /* bytes, multiple of 1 MiB */
 	const char *processor, *vendor, *paging, *cpu_model; /* as hv_vm_config */

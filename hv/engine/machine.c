@@ -494,6 +494,8 @@ static int dup_fd(int fd)
 static int copy_config(struct hv_machine *m, const struct hv_machine_config *config)
 {
 	snprintf(m->name, sizeof(m->name), "%s", config->name);
+	if (config->uuid)
+		memcpy(m->uuid, config->uuid, sizeof(m->uuid));
 	m->callbacks = *config->callbacks;
 	m->ctx = config->ctx;
 	m->test_devices = config->test_devices;

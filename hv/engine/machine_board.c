@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "hv/dev/acpi_tables.h"
+#include "hv/dev/smbios.h"
 #include "hv/engine/hv_engine.h"
 #include "hv/engine/machine_internal.h"
 #include "hv/vcpu/vcpu.h"
@@ -158,6 +159,21 @@ static int put_acpi_tables(struct hv_machine *m)
 	return err;
 }
 
+static int put_smbios(struct hv_machine *m)
+{
+	struct smbios_config config = {
+		.vcpus = m->nr_vcpus,
+		.ram_low = m->board.ram_low,
+		.ram_high = m->board.ram_high,
+	};
+	uint8_t image[SMBIOS_SIZE];
+	int len;
+
+	memcpy(config.uuid, m->uuid, sizeof(config.uuid));
+	len = smbios_build(&config, image, sizeof(image));
+	return len < 0 ? len : vm_write_guest(m->vm, SMBIOS_BASE, image, (uint64_t)len);
+}
+
 static void reset_vcpu(struct machine_vcpu *mv)
 {
 	struct hv_vcpu *vcpu = mv->vcpu;
@@ -209,6 +225,8 @@ int machine_power_on(struct hv_machine *m, char *error)
 	err = m->incoming ? 0 : ram_clear(m);
 	if (!err && !m->incoming)
 		err = put_acpi_tables(m);
+	if (!err && !m->incoming)
+		err = put_smbios(m);
 	if (!err && !m->incoming)
 		err = load_kernel(m, error);
 	m->incoming = false;

@@ -38,6 +38,7 @@ struct machine_vcpu {
 
 struct hv_machine {
 	char name[64];				/* [I] */
+	uint8_t uuid[16];			/* [I] */
 	struct hv_vm *vm;			/* [I] */
 	struct hv_board board;			/* [I] but for the devices' own state */
 	struct hv_device *uart, *pm;		/* [I] */

@@ -5,6 +5,7 @@
 linux_kernel
 boots_image boot
 cat >"$top/talk-init" <<'INIT'
+echo "result: dmi $(cat /sys/class/dmi/id/sys_vendor) $(cat /sys/class/dmi/id/product_uuid)"
 while :; do
 	echo "result: ready"
 	read -r word
@@ -28,6 +29,7 @@ quick="quiet cryptomgr.notests"
 define talk vmx tdp 1 talk 128MiB "$quick"
 begin talk
 check "it waits for a word" heard talk 120 1 "result: ready"
+is "its uuid is the domain's" "$(got talk dmi)" "hvd $(res domain.info '{"domain":"talk"}' .uuid | tr -d '"')"
 say talk reboot
 check "a reboot starts it again" heard talk 120 2 "result: ready"
 is "its state after that" "$(state_of talk)" "running reset"
