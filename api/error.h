@@ -43,6 +43,8 @@
 	X(DOMAIN_WRONG_STATE, API_CODE, "domain.wrong_state", \
 	  "The domain's state does not allow this.") \
 	X(DOMAIN_START_FAILED, API_CODE, "domain.start_failed", "The domain could not be started.") \
+	X(UPGRADE_FAILED, API_CODE, "domain.upgrade_failed", \
+	  "The new worker did not take the guest; the old one runs it on.") \
 	X(JOB_NOT_FOUND, API_CODE, "job.not_found", "There is no such job.") \
 	X(JOB_CONFLICT, API_CODE, "job.conflict", "Another job of the domain excludes this one.") \
 	X(JOB_ABORTED, API_CODE, "job.aborted", "The job was aborted.") \

@@ -179,6 +179,9 @@ const struct cli_command cli_commands[] = {
 	  ARGS(DOMAIN, { "--peer-gone", "peer_gone", CLI_FLAG, 0,
 			 "you know that the other side does not run it and never will" }),
 	  &form, NULL, "A guest that runs on both sides destroys its disks." },
+	{ "upgrade", "domain.upgrade", "replace the worker under a running guest",
+	  ARGS(DOMAIN, { "--detach", "detach", CLI_FLAG, 0, "print the job's number and do not wait" }),
+	  &form, NULL, "By one of the daemon's version; the guest stands still for some milliseconds." },
 	{ "nmi", "domain.nmi", "send a non-maskable interrupt", ARGS(DOMAIN), NULL, NULL, NULL },
 
 	/* ---- looking at domains ---- */

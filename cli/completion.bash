@@ -4,7 +4,8 @@
 # The commands, for whoever reads this file:
 #   version capabilities metrics run define create undefine dumpconfig start
 #   shutdown reboot reset destroy suspend resume snapshot restore snapshot-list
-#   snapshot-delete migrate migrate-plan migrate-set migrate-resolve nmi list info stats top wait console
+#   snapshot-delete migrate migrate-plan migrate-set migrate-resolve upgrade nmi
+#   list info stats top wait console
 #   memslot list, memslot set, memslot delete, memory read, memory write,
 #   memory working-set, memory discard, dirtylog start, dirtylog stop,
 #   dirtylog read, dirtylog clear, dirtyrate, mmu roots, mmu invalidate, mmu stats,

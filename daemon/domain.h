@@ -23,6 +23,7 @@ struct event;
 struct hvd;
 struct migration;
 struct start_op;
+struct upgrade;
 struct worker;
 
 struct domain {
@@ -49,6 +50,7 @@ struct domain {
 	struct api_call_queue destroys;	/* domain.destroy calls to answer when it is done */
 	struct api_call_queue waits;	/* domain.wait calls */
 	unsigned int nwaits;
+	struct upgrade *upgrade;	/* while another worker takes over */
 	struct migration *migration;	/* the last one, in or out; NULL: none is known */
 };
 
@@ -114,6 +116,8 @@ void domain_start(struct hvd *hvd, struct api_call *call, struct domain *dom,
 		  const struct domain_start *how);
 /* A domain without a worker comes to rest: a transient one that is shut off is freed. */
 void domain_settle(struct hvd *hvd, struct domain *dom);
+/* The host's CPUs that domains may not use, for worker.start. */
+json_t *domain_offline_cpus(const struct hvd *hvd);
 /* Kill its worker, whatever it does; @call is answered when it is gone. */
 void domain_destroy(struct api_call *call, struct domain *dom);
 
@@ -132,6 +136,8 @@ int domain_store(struct hvd *hvd, struct domain *dom, enum store_kind kind, json
 /* ---- what the worker's side reports (worker_link.c) ------------------------ */
 /* The machine's state as its worker says. */
 void domain_worker_state(struct hvd *hvd, struct domain *dom, const json_t *report);
+/* The same without its jobs: of a worker that has taken over. */
+void domain_worker_upgraded(struct hvd *hvd, struct domain *dom, const json_t *report);
 /* The process is gone and its resources are free; @how it ended, in words. */
 void domain_worker_gone(struct hvd *hvd, struct domain *dom, const char *how);
 extern const struct api_method methods_worker_report[];

@@ -14,6 +14,7 @@
 #include "daemon/log.h"
 #include "daemon/migrate.h"
 #include "daemon/tasks.h"
+#include "daemon/upgrade.h"
 #include "daemon/worker_job.h"
 #include "daemon/worker_link.h"
 
@@ -25,7 +26,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define THREADS_BEYOND_VCPUS 48 /* loop, engine, timers; 17 of a migration with all streams, twice */
 
 enum boot_file { FILE_KERNEL, FILE_INITRD, FILE_COUNT };
 static const char *const start_file_fields[FILE_COUNT] = { "/boot/kernel", "/boot/initrd" };
@@ -235,7 +235,7 @@ static void start_answer(struct worker *worker, void *data, json_t *result, cons
 
 /* ---- the way of a start ---------------------------------------------------------------- */
 
-static json_t *offline_cpus(const struct hvd *hvd)
+json_t *domain_offline_cpus(const struct hvd *hvd)
 {
 	json_t *list = json_array();
 	int i;
@@ -269,7 +269,7 @@ static void start_send(struct start_op *op)
 	op->how.nfiles = 0;
 	params = json_pack("{s:O,s:o,s:b,s:b,s:o}", "config", dom->live, "files", files, "paused",
 			   op->how.paused, "console", op->how.console, "offline_cpus",
-			   offline_cpus(op->hvd));
+			   domain_offline_cpus(op->hvd));
 	if (op->how.params)
 		json_object_update(params, op->how.params);
 	ret = worker_request(dom->worker, "worker.start", params, fds, nfds, start_answer, dom);
@@ -367,7 +367,7 @@ void domain_start(struct hvd *hvd, struct api_call *call, struct domain *dom,
 	json_decref(dom->live);
 	dom->live = json_incref(definition);
 	domain_set_busy(dom);
-	if (worker_spawn(hvd, dom, config.vcpus + THREADS_BEYOND_VCPUS, &err)) {
+	if (worker_spawn(hvd, dom, config.vcpus + WORKER_THREADS, &err)) {
 		/* start_opened() finds it, after the files. */
 		op->failed = true;
 		op->err = err;
@@ -413,6 +413,8 @@ void domain_destroy(struct api_call *call, struct domain *dom)
 	}
 	if (domain_state_has_machine(dom->state))
 		domain_state_set(hvd, dom, DOMAIN_SHUTDOWN, REASON_USER, NULL);
+	if (dom->upgrade)
+		upgrade_destroy(dom);
 	worker_kill(dom->worker);
 }
 
@@ -423,7 +425,7 @@ struct report_args {
 	const char *detail;
 	int64_t exit_code;
 	bool final;
-	json_t *jobs, *migration;
+	json_t *jobs, *migration, *upgrade;
 };
 
 static const struct schema state_schema = { .kind = SCHEMA_ENUM, .values = domain_state_names };
@@ -438,6 +440,7 @@ static const struct schema_field report_fields[] = {
 	SCHEMA_FIELD(struct report_args, final, &schema_bool, 0, "The worker waits to be dismissed."),
 	SCHEMA_FIELD(struct report_args, jobs, &schema_any, 0, "Of an adopted worker."),
 	SCHEMA_FIELD(struct report_args, migration, &schema_any, 0, "The same."),
+	SCHEMA_FIELD(struct report_args, upgrade, &schema_any, 0, "The same."),
 	{ 0 }
 };
 static const struct schema report_schema = { .kind = SCHEMA_OBJECT, .fields = report_fields };
@@ -477,6 +480,19 @@ void domain_worker_state(struct hvd *hvd, struct domain *dom, const json_t *repo
 	report_apply(hvd, dom, &args);
 	worker_jobs_adopt(hvd, dom, args.jobs);
 	migration_adopted(hvd, dom, args.migration);
+}
+
+void domain_worker_upgraded(struct hvd *hvd, struct domain *dom, const json_t *report)
+{
+	struct report_args args;
+	struct api_error err;
+
+	if (!schema_decode(&report_schema, (json_t *)report, &args, "", API_E_INTERNAL, &err)) {
+		report_apply(hvd, dom, &args);
+		return;
+	}
+	log_err("domain %s: report of its worker: %s", dom->name, err.message);
+	worker_kill(dom->worker);
 }
 
 static void worker_state_handler(struct api_call *call, const void *args)

@@ -22,6 +22,7 @@
 struct console;
 struct guest_snapshot;
 struct guest_migration;
+struct guest_upgrade;
 struct hv_machine;
 struct vm_events;
 
@@ -44,6 +45,8 @@ struct guest {
 	struct guest_job_list jobs;	/* that run */
 	json_t *jobs_unheard;		/* last reports without an hvd to hear them; NULL: none */
 	struct guest_snapshot *snapshot;	/* that is being taken; NULL: none */
+	struct guest_upgrade *upgrade;	/* to or from another worker; NULL: none is under way */
+	bool upgraded;			/* it came from another worker */
 	enum domain_state state;
 	enum domain_reason reason;
 	char detail[160];
@@ -67,6 +70,8 @@ void guest_set_state(struct guest *g, enum domain_state state, enum domain_reaso
 void guest_end(struct guest *g, enum domain_state state, enum domain_reason reason,
 	       const char *detail);
 json_t *guest_report(const struct guest *g);
+/* Go, after the readers of the console have had the guest's last words, or soon. */
+void guest_quit(struct guest *g);
 /* Whether calls for the machine make sense; else answers domain.wrong_state. */
 bool guest_has_machine(struct api_call *call);
 void guest_fail_state(struct api_call *call, const char *why);
@@ -113,6 +118,10 @@ void vm_fini(struct guest *g);
 /* Threads that call the engine: struct task_thread_config enter and leave. */
 void vm_thread_enter(void *ctx);
 void vm_thread_leave(void *ctx);
+/* Look at the machine's events from now on, also at those that came before. */
+void vm_watch_events(struct guest *g);
+/* Any thread: how many there have been. */
+uint64_t vm_events_total(struct guest *g);
 /* The row of worker.start. */
 extern const struct api_method vm_start_rows[];
 /* Free the machine while the process stays, on the engine thread. */
@@ -136,5 +145,25 @@ int console_attach(struct console *c);
 /* Whether all readers have had everything. */
 bool console_drained(struct console *c);
 uint64_t console_bytes(struct console *c);
+
+/* For another worker that takes the guest over; loop only. */
+#define CONSOLE_INPUT_MAX 1024
+struct console_place {
+	int fd;
+	uint64_t pos;			/* what it has had, of all that was ever written */
+	size_t have;			/* input that the guest has not taken yet */
+	char input[CONSOLE_INPUT_MAX];
+};
+/* The descriptor of the history, borrowed. */
+int console_ring_fd(const struct console *c);
+/* Go on with another worker's history; @fd is borrowed. 0 or -errno. */
+int console_ring_take(struct console *c, int fd);
+/* Take no input from the readers, until it is undone. */
+void console_hold(struct console *c);
+void console_unhold(struct console *c);
+/* Part with a reader: its fd is the caller's. False: there is none left. */
+bool console_give(struct console *c, struct console_place *place);
+/* Have it; takes the fd. */
+void console_take(struct console *c, const struct console_place *place);
 
 #endif

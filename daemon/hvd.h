@@ -22,6 +22,7 @@ struct migration;
 struct task_thread;
 struct metrics_server;
 struct snapshot_op;
+struct worker;
 
 /* What the command line says. */
 struct hvd_options {
@@ -56,6 +57,7 @@ struct hvd {
 	struct metrics_server *metrics;
 	struct sandbox sandbox;
 	LIST_HEAD(, domain) domains;
+	LIST_HEAD(, worker) retired;	/* workers without a domain, about to end */
 	unsigned int ndomains;
 	LIST_HEAD(, snapshot_op) snapshots;	/* that are made, restored, listed or deleted now */
 	unsigned char *uids;		/* of the range: 1 in use */

@@ -420,7 +420,7 @@ static void method_destroy(struct api_call *call, const void *data)
 	struct domain *dom = domain_find(hvd_of(call), args->domain);
 
 	/* What is being started can be destroyed, what is being stored is waited for. */
-	if (dom && dom->busy && !dom->start)
+	if (dom && dom->busy && !dom->start && !dom->upgrade)
 		dom = domain_to_change(call, args->domain);
 	else
 		dom = domain_of_call(call, args->domain);

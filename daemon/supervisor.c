@@ -18,6 +18,7 @@
 #include "daemon/sockets.h"
 #include "daemon/store.h"
 #include "daemon/tasks.h"
+#include "daemon/upgrade.h"
 #include "daemon/uuid.h"
 #include "daemon/worker_job.h"
 #include "daemon/worker_link.h"
@@ -61,7 +62,7 @@ int hvd_table_init(struct api_table *table)
 {
 	const struct api_method *const arrays[] = {
 		api_discover_rows, methods_daemon, methods_domain, methods_job, methods_event,
-		methods_snapshot, methods_host, methods_vm, methods_vm_memory, methods_vm_cpu,
+		methods_snapshot, methods_upgrade, methods_host, methods_vm, methods_vm_memory, methods_vm_cpu,
 		methods_migrate, methods_migrate_vm, methods_migrate_peer,
 	};
 	int ret = api_table_init(table, arrays, sizeof(arrays) / sizeof(arrays[0]));
@@ -73,12 +74,13 @@ int hvd_table_init(struct api_table *table)
 static int tables_up(struct hvd *hvd)
 {
 	const struct api_method *const reports[] = { methods_worker_report, methods_worker_job,
-						     methods_worker_migration };
+						     methods_worker_migration,
+						     methods_worker_upgrade };
 	const struct api_method *const peer[] = { api_discover_rows, methods_migrate_peer };
 	int ret = hvd_table_init(&hvd->table);
 
 	if (!ret)
-		ret = api_table_init(&hvd->worker_table, reports, 3);
+		ret = api_table_init(&hvd->worker_table, reports, 4);
 	if (!ret)
 		ret = api_table_init(&hvd->peer_table, peer, 2);
 	hvd->peer_table.context = hvd;

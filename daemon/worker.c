@@ -8,6 +8,7 @@
 #include "daemon/guest.h"
 #include "daemon/guest_snapshot.h"
 #include "daemon/guest_migrate.h"
+#include "daemon/guest_upgrade.h"
 #include "daemon/log.h"
 #include "daemon/methods.h"
 #include "daemon/migrate.h"
@@ -148,8 +149,7 @@ static void quit_poll(evutil_socket_t fd, short what, void *arg)
 		event_base_once(g->base, -1, EV_TIMEOUT, quit_poll, g, &again);
 }
 
-/* Go, after the readers of the console have had the guest's last words, or soon. */
-static void guest_quit(struct guest *g)
+void guest_quit(struct guest *g)
 {
 	static const struct timeval limit = { .tv_usec = QUIT_MS * 1000 };
 	static const struct timeval now = { 0 };
@@ -198,13 +198,16 @@ static void supervisor_opened(struct api_conn *conn)
 
 static void worker_adopt(struct api_call *call, const void *args)
 {
-	json_t *report = guest_report(guest_of(call)), *migration;
+	json_t *report = guest_report(guest_of(call)), *migration, *upgrade;
 
 	(void)args;
 	json_object_set_new(report, "jobs", guest_jobs_report(guest_of(call)));
 	migration = guest_migration_report(guest_of(call));
 	if (migration)
 		json_object_set_new(report, "migration", migration);
+	upgrade = guest_upgrade_report(guest_of(call));
+	if (upgrade)
+		json_object_set_new(report, "upgrade", upgrade);
 	api_reply(call, report);
 }
 
@@ -243,6 +246,7 @@ static int guest_table(struct guest *g)
 	const struct api_method *const arrays[] = {
 		worker_rows, vm_start_rows, methods_vm, methods_vm_memory, methods_vm_cpu, methods_worker,
 		guest_job_rows, methods_guest_snapshot, methods_migrate_vm, guest_migrate_rows,
+		guest_upgrade_rows,
 	};
 	int ret = api_table_init(&g->table, arrays, sizeof(arrays) / sizeof(arrays[0]));
 
@@ -304,6 +308,7 @@ static void guest_fini(struct guest *g)
 {
 	task_thread_stop(g->slow);
 	task_thread_stop(g->engine);
+	guest_upgrade_free(g);
 	vm_fini(g);
 	console_fini(g);
 	api_server_fini(&g->server);

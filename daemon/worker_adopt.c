@@ -3,6 +3,7 @@
  * Records of running workers, and adoption. RUNTIME/workers has per worker:
  *	UUID.sock	where it listens for a new hvd; only hvd's uid may connect
  *	UUID.json	name, definition, pid and start time of its process, uid
+ * or UUID.b.sock and UUID.b.json; both while one takes over from the other (upgrade.c).
  * A record is trusted, since hvd wrote it into a folder of its own; what the worker
  * says is not. The pid counts only with its start time.
  */
@@ -13,6 +14,7 @@
 #include "daemon/hvd.h"
 #include "daemon/log.h"
 #include "daemon/migrate.h"
+#include "daemon/upgrade.h"
 #include "daemon/store.h"
 
 #include <dirent.h>
@@ -35,9 +37,10 @@ static void record_path(const struct hvd *hvd, const char *uuid, const char *suf
 }
 
 /* Through the folder's descriptor: a socket's address is short, a folder's path may not be. */
-void worker_socket_path(const struct hvd *hvd, const char *uuid, char *path, size_t size)
+void worker_socket_path(const struct worker *worker, char *path, size_t size)
 {
-	snprintf(path, size, "/proc/self/fd/%d/%s.sock", hvd->workers_fd, uuid);
+	snprintf(path, size, "/proc/self/fd/%d/%s%s.sock", worker->hvd->workers_fd,
+		 worker->dom->uuid, worker->second ? ".b" : "");
 }
 
 int workers_folder(struct hvd *hvd)
@@ -85,8 +88,8 @@ int worker_record_write(struct worker *worker)
 	json_t *json;
 	int fd, ret;
 
-	json = json_pack("{s:s,s:s,s:i,s:I,s:I,s:b,s:O}", "name", dom->name, "uuid", dom->uuid, "pid",
-			 (int)worker->pid, "starttime", (json_int_t)worker->starttime, "uid",
+	json = json_pack("{s:s,s:s,s:b,s:i,s:I,s:I,s:b,s:O}", "name", dom->name, "uuid", dom->uuid,
+			 "second", worker->second, "pid", (int)worker->pid, "starttime", (json_int_t)worker->starttime, "uid",
 			 (json_int_t)worker->uid, "persistent", dom->persistent, "config",
 			 dom->live);
 	if (dom->migration)
@@ -95,7 +98,7 @@ int worker_record_write(struct worker *worker)
 	json_decref(json);
 	if (!text)
 		return -ENOMEM;
-	record_path(worker->hvd, dom->uuid, ".json", path, sizeof(path));
+	record_path(worker->hvd, dom->uuid, worker->second ? ".b.json" : ".json", path, sizeof(path));
 	snprintf(temp, sizeof(temp), "%s.tmp", path);
 	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	ret = fd < 0 ? -errno : store_write_all(fd, text, strlen(text));
@@ -115,13 +118,14 @@ void worker_record_update(struct worker *worker)
 		log_err("domain %s: record of its worker: %s", worker->dom->name, strerror(-ret));
 }
 
-void worker_record_drop(const struct hvd *hvd, const char *uuid)
+void worker_record_drop(const struct worker *worker)
 {
 	char path[160];
 
-	record_path(hvd, uuid, ".json", path, sizeof(path));
+	record_path(worker->hvd, worker->dom->uuid, worker->second ? ".b.json" : ".json", path,
+		    sizeof(path));
 	unlink(path);
-	worker_socket_path(hvd, uuid, path, sizeof(path));
+	worker_socket_path(worker, path, sizeof(path));
 	unlink(path);
 }
 
@@ -129,7 +133,7 @@ void worker_record_drop(const struct hvd *hvd, const char *uuid)
 
 struct record {
 	const char *name, *uuid;
-	int pid, persistent;
+	int pid, persistent, second;
 	json_int_t starttime, uid;
 	json_t *config, *migration;
 };
@@ -138,7 +142,8 @@ static struct domain *adopt_domain(struct hvd *hvd, const struct record *r)
 {
 	struct domain *dom = domain_find(hvd, r->uuid);
 
-	if (dom && dom->worker)
+	/* Two, while one takes over from the other. */
+	if (dom && dom->worker && (dom->upgrade || dom->worker->second == (bool)r->second))
 		return NULL;
 	if (!dom) {
 		if (domain_find(hvd, r->name))
@@ -148,7 +153,8 @@ static struct domain *adopt_domain(struct hvd *hvd, const struct record *r)
 			return NULL;
 		dom->config = json_incref(r->config);
 	}
-	dom->live = json_incref(r->config);
+	if (!dom->live)
+		dom->live = json_incref(r->config);
 	return dom;
 }
 
@@ -161,10 +167,7 @@ static void adopt_answer(struct worker *worker, void *data, json_t *result, cons
 	(void)data;
 	while (nfds > 0)
 		close(fds[--nfds]);
-	if (worker->kill_timer) {
-		event_free(worker->kill_timer);
-		worker->kill_timer = NULL;
-	}
+	worker_adopt_reached(worker);
 	if (err) {
 		log_err("domain %s: its worker does not answer: %s", dom->name, err->message);
 		worker_kill(worker);
@@ -183,13 +186,13 @@ static void adopt_timeout(evutil_socket_t fd, short what, void *arg)
 	worker_kill(arg);
 }
 
-static int adopt_connect(struct worker *worker)
+int worker_adopt_connect(struct worker *worker)
 {
 	static const struct timeval limit = { .tv_sec = ADOPT_SEC };
 	char path[160];
 	int fd, ret;
 
-	worker_socket_path(worker->hvd, worker->dom->uuid, path, sizeof(path));
+	worker_socket_path(worker, path, sizeof(path));
 	fd = api_connect_unix(path);
 	if (fd < 0)
 		return fd;
@@ -197,8 +200,18 @@ static int adopt_connect(struct worker *worker)
 	if (ret)
 		return ret;
 	worker->kill_timer = evtimer_new(worker->hvd->base, adopt_timeout, worker);
-	if (!worker->kill_timer || evtimer_add(worker->kill_timer, &limit))
-		return -ENOMEM;
+	return !worker->kill_timer || evtimer_add(worker->kill_timer, &limit) ? -ENOMEM : 0;
+}
+
+void worker_adopt_reached(struct worker *worker)
+{
+	if (worker->kill_timer)
+		event_free(worker->kill_timer);
+	worker->kill_timer = NULL;
+}
+
+int worker_adopt_state(struct worker *worker)
+{
 	return worker_request(worker, "worker.adopt", json_object(), NULL, 0, adopt_answer, NULL);
 }
 
@@ -218,35 +231,25 @@ static int adopt_process(struct worker *worker, const struct record *r)
 	return worker_watch(worker);
 }
 
-/* -ESRCH: the process is gone, and the domain is in the world as crashed. */
+/* -ESRCH: the process is gone. */
 static int adopt_worker(struct hvd *hvd, struct domain *dom, const struct record *r)
 {
-	struct worker *worker = calloc(1, sizeof(*worker));
+	struct worker *worker = worker_new(hvd, dom);
 	int ret;
 
 	if (!worker)
 		return -ENOMEM;
-	worker->hvd = hvd;
-	worker->dom = dom;
-	worker->pidfd = -1;
-	worker->next_id = 1;
-	worker->uid = (uid_t)-1;
-	TAILQ_INIT(&worker->pending);
+	worker->second = r->second;
 	ret = adopt_process(worker, r);
+	if (!ret && dom->worker)
+		ret = upgrade_adopt(hvd, dom, worker);
+	else if (!ret)
+		dom->worker = worker;
 	if (ret) {
+		worker_record_drop(worker);
 		worker_free(worker);
-		return ret;
 	}
-	dom->worker = worker;
-	domain_set_busy(dom);
-	ret = adopt_connect(worker);
-	if (ret) {
-		log_err("domain %s: cannot reach worker %d: %s", dom->name, (int)worker->pid,
-			strerror(-ret));
-		worker_kill(worker);
-		domain_set_idle(hvd, dom);
-	}
-	return 0;
+	return ret;
 }
 
 static void adopt_record(struct hvd *hvd, json_t *json, const char *file)
@@ -255,8 +258,8 @@ static void adopt_record(struct hvd *hvd, json_t *json, const char *file)
 	struct domain *dom;
 	int ret;
 
-	if (json_unpack(json, "{s:s,s:s,s:i,s:I,s:I,s:b,s:o,s?o}", "name", &r.name, "uuid", &r.uuid, "pid",
-			&r.pid, "starttime", &r.starttime, "uid", &r.uid, "persistent",
+	if (json_unpack(json, "{s:s,s:s,s?b,s:i,s:I,s:I,s:b,s:o,s?o}", "name", &r.name, "uuid", &r.uuid,
+			"second", &r.second, "pid", &r.pid, "starttime", &r.starttime, "uid", &r.uid, "persistent",
 			&r.persistent, "config", &r.config, "migration",
 			&r.migration) ||
 	    !schema_name_valid(r.name) || !schema_uuid_valid(r.uuid)) {
@@ -271,10 +274,36 @@ static void adopt_record(struct hvd *hvd, json_t *json, const char *file)
 	if (r.migration)
 		migration_adopt(hvd, dom, r.migration);
 	ret = adopt_worker(hvd, dom, &r);
+	if (ret)
+		log_info("domain %s: worker %d of an earlier hvd: %s", dom->name, r.pid,
+			 strerror(-ret));
+}
+
+/* All records have been read: what there is of @dom? */
+static void adopt_begin(struct hvd *hvd, struct domain *dom)
+{
+	int ret;
+
+	if (!dom->live)
+		return;
+	if (!dom->worker) {
+		domain_worker_gone(hvd, dom, "the worker ended while no hvd was running");
+		return;
+	}
+	domain_set_busy(dom);
+	if (dom->upgrade) {
+		upgrade_adopt_begin(hvd, dom);
+		return;
+	}
+	ret = worker_adopt_connect(dom->worker);
+	if (!ret)
+		ret = worker_adopt_state(dom->worker);
 	if (!ret)
 		return;
-	worker_record_drop(hvd, dom->uuid);
-	domain_worker_gone(hvd, dom, "the worker ended while no hvd was running");
+	log_err("domain %s: cannot reach worker %d: %s", dom->name, (int)dom->worker->pid,
+		strerror(-ret));
+	worker_kill(dom->worker);
+	domain_set_idle(hvd, dom);
 }
 
 /*
@@ -299,6 +328,7 @@ static bool left_over(struct hvd *hvd, char *name)
 void workers_adopt(struct hvd *hvd)
 {
 	char path[160], file[PATH_MAX];
+	struct domain *dom, *next;
 	struct dirent *entry;
 	json_error_t jerr;
 	json_t *json;
@@ -324,15 +354,22 @@ void workers_adopt(struct hvd *hvd)
 		json_decref(json);
 	}
 	closedir(dir);
+	for (dom = LIST_FIRST(&hvd->domains); dom; dom = next) {
+		next = LIST_NEXT(dom, link);
+		adopt_begin(hvd, dom);
+	}
 }
 
 void workers_release(struct hvd *hvd)
 {
+	struct worker *worker;
 	struct domain *dom;
 
+	while ((worker = LIST_FIRST(&hvd->retired)))
+		worker_free(worker);
 	LIST_FOREACH(dom, &hvd->domains, link) {
-		struct worker *worker = dom->worker;
-
+		upgrade_release(dom);
+		worker = dom->worker;
 		if (!worker)
 			continue;
 		dom->worker = NULL;

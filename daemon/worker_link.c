@@ -166,7 +166,8 @@ static void worker_answered(struct api_conn *conn, json_t *answer)
 	p = pending_find(worker, json_object_get(answer, "id"));
 	if (!p || nfds < 0 || nfds > FRAME_FDS_MAX || (!error && !result) ||
 	    frame_in_take_fds(&conn->in, nfds, fds)) {
-		log_err("domain %s: its worker does not keep to the protocol", worker->dom->name);
+		log_err("domain %s: worker %d does not keep to the protocol",
+			worker->dom ? worker->dom->name : "-", (int)worker->pid);
 		worker_kill(worker);
 		return;
 	}
@@ -207,7 +208,7 @@ bool worker_connected(const struct worker *worker)
 
 struct domain *worker_domain(const struct worker *worker)
 {
-	return worker ? worker->dom : NULL;
+	return worker && worker->dom && worker->dom->worker == worker ? worker->dom : NULL;
 }
 
 struct hvd *worker_hvd(const struct worker *worker)
@@ -235,8 +236,7 @@ uint64_t worker_cpu_time(const struct worker *worker)
 void worker_kill(struct worker *worker)
 {
 	if (syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0) && errno != ESRCH)
-		log_err("domain %s: cannot kill worker %d: %s", worker->dom->name, (int)worker->pid,
-			strerror(errno));
+		log_err("cannot kill worker %d: %s", (int)worker->pid, strerror(errno));
 }
 
 static void dismiss_timeout(evutil_socket_t fd, short what, void *arg)
@@ -269,10 +269,8 @@ void worker_dismiss(struct worker *worker)
 		worker_kill(worker);
 }
 
-void worker_free(struct worker *worker)
+static void worker_disconnect(struct worker *worker)
 {
-	struct hvd *hvd = worker->hvd;
-
 	if (worker->conn) {
 		worker->conn->data = NULL;
 		worker->conn->on_close = NULL;
@@ -281,6 +279,30 @@ void worker_free(struct worker *worker)
 		worker->conn = NULL;
 	}
 	worker_fail_pending(worker);
+}
+
+void worker_retire(struct worker *worker, unsigned int ms)
+{
+	const struct timeval limit = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	worker_record_drop(worker);
+	worker->dom = NULL;
+	worker->retired = true;
+	LIST_INSERT_HEAD(&worker->hvd->retired, worker, retired_link);
+	worker_disconnect(worker);
+	if (!worker->kill_timer)
+		worker->kill_timer = evtimer_new(worker->hvd->base, dismiss_timeout, worker);
+	if (!ms || !worker->kill_timer || evtimer_add(worker->kill_timer, &limit))
+		worker_kill(worker);
+}
+
+void worker_free(struct worker *worker)
+{
+	struct hvd *hvd = worker->hvd;
+
+	if (worker->retired)
+		LIST_REMOVE(worker, retired_link);
+	worker_disconnect(worker);
 	if (worker->exit_event)
 		event_free(worker->exit_event);
 	if (worker->kill_timer)

@@ -15,6 +15,8 @@
 #include <sys/queue.h>
 
 #define WORKER_REQUESTS_MAX 1024	/* without an answer yet */
+/* Threads beyond vCPUs: loop, engine, timers; 17 of a migration with all streams, twice. */
+#define WORKER_THREADS 48
 
 struct hvd;
 struct domain;
@@ -39,6 +41,14 @@ int worker_request(struct worker *worker, const char *method, json_t *params, co
 		   unsigned int nfds, worker_answer_fn fn, void *data);
 /* Pass @call on and its answer back. */
 void worker_forward(struct worker *worker, struct api_call *call);
+/*
+ * The same for another worker of @dom, which is to take over from its worker; not linked
+ * to @dom. NULL with @err.
+ */
+struct worker *worker_spawn_next(struct hvd *hvd, struct domain *dom, unsigned int threads,
+				 struct api_error *err);
+/* It has no domain any more; within @ms it ends, or is killed. Drops its record. */
+void worker_retire(struct worker *worker, unsigned int ms);
 /* Kill the process; domain_worker_gone() follows when it is gone. */
 void worker_kill(struct worker *worker);
 /* Tell it to go after its last words; it is killed if it does not within a second. */
@@ -48,7 +58,7 @@ bool worker_connected(const struct worker *worker);
 /* Write its record again, after what is in it has changed. */
 void worker_record_update(struct worker *worker);
 pid_t worker_pid(const struct worker *worker);
-/* The domain that it runs; NULL for a NULL worker. */
+/* The domain that it runs; NULL for a NULL worker, or one that does not run it (yet). */
 struct domain *worker_domain(const struct worker *worker);
 struct hvd *worker_hvd(const struct worker *worker);
 /* CPU time of its process in ns, 0 when unknown. */

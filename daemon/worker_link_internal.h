@@ -31,7 +31,13 @@ struct worker {
 	uint64_t starttime;		/* of the process, in clock ticks after boot */
 	uid_t uid;			/* (uid_t)-1: hvd's own */
 	bool dismissed;
+	bool second;			/* its record and socket have the domain's other name */
+	bool retired;			/* it has no domain any more, and is about to end */
+	LIST_ENTRY(worker) retired_link;
 };
+
+/* A worker without a process, of no domain yet; NULL: no memory. */
+struct worker *worker_new(struct hvd *hvd, struct domain *dom);
 
 /* Requests and reports come over @fd, which is taken. 0 or -errno. */
 int worker_connect(struct worker *worker, int fd);
@@ -46,8 +52,17 @@ void worker_uid_mark(struct hvd *hvd, uid_t uid, bool used);
 /* Start time of @pid from /proc, 0 when there is none. */
 uint64_t worker_starttime(pid_t pid);
 
-void worker_socket_path(const struct hvd *hvd, const char *uuid, char *path, size_t size);
+/*
+ * A domain has two names for records and sockets, as it has two workers while one takes
+ * over from the other: UUID and UUID.b, by worker->second.
+ */
+void worker_socket_path(const struct worker *worker, char *path, size_t size);
 int worker_record_write(struct worker *worker);
-void worker_record_drop(const struct hvd *hvd, const char *uuid);
+void worker_record_drop(const struct worker *worker);
+/* Connect to a worker of an earlier hvd, which has a time limit to say something. */
+int worker_adopt_connect(struct worker *worker);
+void worker_adopt_reached(struct worker *worker);
+/* Ask for the state, as a new hvd; the domain is idle when the answer is there. */
+int worker_adopt_state(struct worker *worker);
 
 #endif

@@ -9,6 +9,7 @@
 #include "daemon/domain.h"
 #include "daemon/hvd.h"
 #include "daemon/log.h"
+#include "daemon/upgrade.h"
 #include "daemon/worker.h"
 
 #include <errno.h>
@@ -99,8 +100,18 @@ static void worker_exited(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	worker_describe_end(worker, how, sizeof(how));
-	worker_record_drop(hvd, dom->uuid);
+	if (worker->retired) {
+		worker_free(worker);
+		return;
+	}
+	worker_record_drop(worker);
 	worker_fail_pending(worker);
+	if (dom->upgrade) {
+		upgrade_worker_gone(hvd, dom, worker, how);
+		worker_free(worker);
+		upgrade_check(hvd, dom);
+		return;
+	}
 	dom->worker = NULL;
 	worker_free(worker);
 	domain_worker_gone(hvd, dom, how);
@@ -215,7 +226,7 @@ static int spawn(struct worker *worker, unsigned int threads)
 	int pair[2];
 	int ret;
 
-	worker_socket_path(worker->hvd, worker->dom->uuid, path, sizeof(path));
+	worker_socket_path(worker, path, sizeof(path));
 	fds.listener = api_listen_unix(path, 0600, (gid_t)-1);
 	if (fds.listener < 0)
 		return fds.listener;
@@ -245,18 +256,29 @@ static int spawn(struct worker *worker, unsigned int threads)
 	return ret;
 }
 
-int worker_spawn(struct hvd *hvd, struct domain *dom, unsigned int threads, struct api_error *err)
+struct worker *worker_new(struct hvd *hvd, struct domain *dom)
 {
 	struct worker *worker = calloc(1, sizeof(*worker));
+
+	if (!worker)
+		return NULL;
+	worker->hvd = hvd;
+	worker->dom = dom;
+	worker->pidfd = -1;
+	worker->next_id = 1;
+	worker->uid = (uid_t)-1;
+	TAILQ_INIT(&worker->pending);
+	return worker;
+}
+
+static struct worker *spawn_new(struct hvd *hvd, struct domain *dom, unsigned int threads,
+				bool second, struct api_error *err)
+{
+	struct worker *worker = worker_new(hvd, dom);
 	int ret = worker ? 0 : -ENOMEM;
 
 	if (worker) {
-		worker->hvd = hvd;
-		worker->dom = dom;
-		worker->pidfd = -1;
-		worker->next_id = 1;
-		worker->uid = (uid_t)-1;
-		TAILQ_INIT(&worker->pending);
+		worker->second = second;
 		if (hvd->root) {
 			worker->uid = worker_uid_take(hvd);
 			if (worker->uid == (uid_t)-1)
@@ -265,17 +287,28 @@ int worker_spawn(struct hvd *hvd, struct domain *dom, unsigned int threads, stru
 	}
 	if (!ret)
 		ret = spawn(worker, threads);
-	if (!ret) {
-		dom->worker = worker;
-		return 0;
-	}
+	if (!ret)
+		return worker;
 	if (ret == -EUSERS)
 		api_error_set(err, API_E_RESOURCE_EXHAUSTED, "every uid of UidRange= is in use");
 	else
 		api_error_set(err, API_E_DOMAIN_START_FAILED, "cannot make a worker: %s",
 			      strerror(-ret));
-	worker_record_drop(hvd, dom->uuid);
-	if (worker)
+	if (worker) {
+		worker_record_drop(worker);
 		worker_free(worker);
-	return ret;
+	}
+	return NULL;
+}
+
+int worker_spawn(struct hvd *hvd, struct domain *dom, unsigned int threads, struct api_error *err)
+{
+	dom->worker = spawn_new(hvd, dom, threads, false, err);
+	return dom->worker ? 0 : -EIO;
+}
+
+struct worker *worker_spawn_next(struct hvd *hvd, struct domain *dom, unsigned int threads,
+				 struct api_error *err)
+{
+	return spawn_new(hvd, dom, threads, !dom->worker->second, err);
 }

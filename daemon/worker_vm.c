@@ -10,6 +10,7 @@
 #include "daemon/guest_migrate.h"
 
 #include "daemon/guest_snapshot.h"
+#include "daemon/guest_upgrade.h"
 #include "daemon/log.h"
 #include "daemon/uuid.h"
 #include "hv/hv.h"
@@ -35,6 +36,7 @@ struct vm_events {
 	pthread_mutex_t lock;
 	struct vm_event queue[EVENTS_MAX];	/* [e] */
 	unsigned int count;			/* [e] */
+	uint64_t total;				/* [e] that ever came */
 	int wake_fd;
 	struct event *wake_event;		/* [l] */
 };
@@ -166,6 +168,7 @@ static void vm_on_event(void *ctx, enum hv_machine_event kind, const char *detai
 	const uint64_t one = 1;
 
 	pthread_mutex_lock(&ev->lock);
+	ev->total++;
 	/* All vCPUs stop with an event, so more than a few cannot pile up. */
 	if (ev->count < EVENTS_MAX) {
 		struct vm_event *e = &ev->queue[ev->count++];
@@ -319,6 +322,27 @@ static void vm_wake(evutil_socket_t fd, short what, void *arg)
 		vm_event(g, &queue[i]);
 }
 
+uint64_t vm_events_total(struct guest *g)
+{
+	uint64_t total;
+
+	pthread_mutex_lock(&g->vm_events->lock);
+	total = g->vm_events->total;
+	pthread_mutex_unlock(&g->vm_events->lock);
+	return total;
+}
+
+void vm_watch_events(struct guest *g)
+{
+	const uint64_t one = 1;
+
+	g->started = true;
+	/* Events that came meanwhile are looked at in the loop's next turn. */
+	if (write(g->vm_events->wake_fd, &one, sizeof(one)) < 0 ||
+	    event_add(g->vm_events->wake_event, NULL))
+		log_warning("cannot watch the engine");
+}
+
 /* ---- start -------------------------------------------------------------------------------- */
 
 struct start_args {
@@ -391,6 +415,8 @@ static void start_machine(struct engine_call *op)
 		uuid_bytes(c->uuid, uuid);
 		config.uuid = uuid;
 	}
+	if (start_file(op, UPGRADE_FILE_MEMORY) >= 0)
+		config.memory_fd = start_file(op, UPGRADE_FILE_MEMORY);
 	if (args->snapshot) {
 		restore.files = (struct hv_snapshot_files){
 			.manifest = start_file(op, "/snapshot/manifest"),
@@ -436,11 +462,25 @@ static void start_run(struct engine_call *op)
 	start_machine(op);
 }
 
+/* The guest comes from another worker: until then there is none. */
+static void start_upgrade(struct engine_call *op)
+{
+	const struct guest_upgrade_files files = {
+		.console = start_file(op, UPGRADE_FILE_CONSOLE),
+		.owner = start_file(op, UPGRADE_FILE_OWNER),
+		.peer = start_file(op, UPGRADE_FILE_PEER),
+	};
+	int ret = guest_upgrade_expect(op->guest, &files);
+
+	if (ret)
+		engine_fail(op, API_E_DOMAIN_START_FAILED, "cannot wait for the guest: %s",
+			    strerror(-ret));
+}
+
 static void start_done(struct engine_call *op)
 {
 	struct guest *g = op->guest;
 	const struct start_args *args = op->args;
-	const uint64_t one = 1;
 	int ret;
 
 	if (op->failed)
@@ -456,12 +496,12 @@ static void start_done(struct engine_call *op)
 	g->reason = args->snapshot ? REASON_RESTORED :
 		    args->incoming ? REASON_MIGRATION :
 		    args->paused ? REASON_STARTING_UP : REASON_BOOTED;
-	g->started = true;
-	/* Events that came meanwhile are looked at in the loop's next turn. */
-	if (write(g->vm_events->wake_fd, &one, sizeof(one)) < 0 ||
-	    event_add(g->vm_events->wake_event, NULL))
-		log_warning("cannot watch the engine");
-	op->result = guest_report(g);
+	if (start_file(op, UPGRADE_FILE_PEER) >= 0)
+		start_upgrade(op);
+	else
+		vm_watch_events(g);
+	if (!op->failed)
+		op->result = guest_report(g);
 }
 
 static void vm_start(struct api_call *call, const void *data)

@@ -401,6 +401,25 @@ int hv_machine_save_state(struct hv_machine *m, const struct hv_sink *sink, char
  */
 int hv_machine_load_state(struct hv_machine *m, const struct hv_source *source, char *error);
 
+/*
+ * Hand-over to another process of this host, which maps the same memory.
+ * What it needs of this one, borrowed: the descriptor of all RAM, to be its memory_fd
+ * with `incoming`, and those of what was booted (-1: none), for its resets.
+ * -EOPNOTSUPP: memory that no other process can have.
+ */
+struct hv_machine_files {
+	int memory, kernel, initrd;
+};
+int hv_machine_files(struct hv_machine *m, struct hv_machine_files *out);
+/*
+ * Stop the guest, save its state to sink, and let nobody start it (hv_machine_start: -EBUSY)
+ * before hv_machine_take_back(). *ran: it was not paused. -EIO: the guest has ended, -EBUSY:
+ * it is being handed over already; after a failure it is as it was before.
+ */
+int hv_machine_give(struct hv_machine *m, const struct hv_sink *sink, bool *ran, char *error);
+/* It stays here after all: goes on if it ran and nobody has paused it meanwhile. */
+void hv_machine_take_back(struct hv_machine *m, bool ran);
+
 /* ---- migration ----------------------------------------------------------------------------------------------- */
 #define HV_MIGRATE_STREAMS_MAX 16
 #define HV_MIGRATE_ID_SIZE     16

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "hv/base/clock.h"
 #include "hv/base/fault_inject.h"
 #include "hv/base/rcu.h"
 #include "hv/hv.h"
@@ -66,7 +67,11 @@ int dirty_vm_create(struct hv_vm *vm)
 	vm->dirty = hv_zalloc(sizeof(*vm->dirty));
 	if (!vm->dirty)
 		return -ENOMEM;
-	atomic_init(&vm->dirty->epoch, 1); /* cursor 0 means all pages */
+	/*
+	 * Cursor 0 means all pages. A guest may go on in another VM of this host: cursors that
+	 * the first gave are older than any of the second's, as readings take longer than this.
+	 */
+	atomic_init(&vm->dirty->epoch, hv_clock_ns() / 1000 + 1);
 	return 0;
 }
 
