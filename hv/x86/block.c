@@ -272,6 +272,8 @@ static int decode_block(struct x86_cpu *cpu, struct x86_block *b, const uint8_t 
 		if (!in->len)
 			in->len = (uint8_t)len; /* all bytes that made it undefined */
 		x86_decode_gate(cpu, in);
+		if (cpu->mode & X86_MODE_FLAT)
+			x86_decode_flat(in);
 		memcpy((uint8_t *)b + BLOCK_MAX_BYTES - X86_BLOCK_MAX_INSNS * 15 + off, bytes, in->len);
 		ends = in->flags & X86_I_END || *end_slot(cpu->bcache, code + off) == code + off;
 		off += in->len;
@@ -464,8 +466,9 @@ struct x86_block *x86_block_find(struct x86_cpu *cpu)
 		return j->block;
 	}
 	b = find_limited(cpu, lin);
-
 	if (!b->crosses && !(cpu->mode & X86_MODE_ONE) && cs_is_flat(cpu)) {
+		if (cpu->cpl < 3)
+			x86_tlb_code_entered(cpu, lin);
 		j->linear = lin;
 		j->ctx = cpu->jump_ctx;
 		j->block = b;

@@ -7,7 +7,8 @@
  * first byte, mode). An instruction that crosses into the next page is a block
  * of its own, whose bytes are fetched again each time. A jump cache in front
  * maps linear addresses to blocks; its entries are valid for one cpu->jump_ctx,
- * a number unique to a TLB set's life since its last flush, a mode and a CPL.
+ * a number unique to a TLB set's life since its last flush, a mode and a CPL. Supervisor code
+ * in global pages keeps its number over CR3 loads.
  *
  * Changes of code are noticed in two ways:
  *
@@ -103,6 +104,9 @@ int x86_decode_at(const uint8_t *bytes, unsigned int len, enum x86_code_mode mod
 		  unsigned int off, struct x86_insn *out);
 /* decode_rare.c: replace the handler of what the guest's CPUID does not offer. */
 void x86_decode_gate(struct x86_cpu *cpu, struct x86_insn *insn);
+
+/* decode_rare.c: what X86_MODE_FLAT allows. */
+void x86_decode_flat(struct x86_insn *insn);
 
 /* The mark behind a block's last instruction. */
 void x86_op_end(struct x86_cpu *cpu, const struct x86_insn *insn);

@@ -59,7 +59,9 @@ static x86_insn_fn *mov_special(struct dec *d)
 			return x86_op_mov_from_seg;
 		if (in->reg == X86_CS || in->reg > X86_GS)
 			return x86_op_ud;
-		return in->reg == X86_SS ? end(d, x86_op_mov_to_seg) : x86_op_mov_to_seg;
+		/* What follows may have been decoded for flat segments. */
+		return in->reg == X86_SS || d->mode != X86_CODE_64 ? end(d, x86_op_mov_to_seg) :
+								     x86_op_mov_to_seg;
 	}
 	in->opsize = d->mode == X86_CODE_64 ? 8 : 4;
 	in->rm = (uint8_t)((d->z.raw.modrm.rm) | d->rex_b << 3);
@@ -651,4 +653,21 @@ void x86_decode_gate(struct x86_cpu *cpu, struct x86_insn *insn)
 		insn->fn = x86_op_ud;
 		insn->flags |= X86_I_END;
 	}
+}
+
+void x86_decode_flat(struct x86_insn *insn)
+{
+	if (insn->flags & X86_I_MEM && insn->adsize == 4 && insn->seg < X86_FS && insn->seg != X86_CS)
+		insn->flags |= X86_I_FLAT32;
+	insn->flags |= X86_I_STACK32;
+	if (insn->opsize != 4)
+		return;
+	if (insn->fn == x86_op_push)
+		insn->fn = insn->src == 0xffff ? x86_op_push32_i : x86_op_push32_r;
+	else if (insn->fn == x86_op_push_m)
+		insn->fn = x86_op_push32_m;
+	else if (insn->fn == x86_op_pop)
+		insn->fn = x86_op_pop32_r;
+	else if (insn->fn == x86_op_leave)
+		insn->fn = x86_op_leave32;
 }

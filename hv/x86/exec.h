@@ -53,7 +53,8 @@ x86_insn_fn x86_op_cmov_rm, x86_op_setcc_m, x86_op_cmpxchg_r, x86_op_cmpxchg_m, 
 /* exec_stack.c */
 x86_insn_fn x86_op_push64_r, x86_op_pop64_r, x86_op_push64_i, x86_op_push, x86_op_push_m,
 	x86_op_pop, x86_op_pop_m, x86_op_push_seg, x86_op_pop_seg, x86_op_pusha, x86_op_popa,
-	x86_op_pushf, x86_op_popf, x86_op_enter, x86_op_leave, x86_op_leave64;
+	x86_op_pushf, x86_op_popf, x86_op_enter, x86_op_leave, x86_op_leave64, x86_op_push32_r,
+	x86_op_push32_i, x86_op_push32_m, x86_op_pop32_r, x86_op_leave32;
 
 /* exec_control.c */
 extern x86_insn_fn *const x86_jcc64[16];

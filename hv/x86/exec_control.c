@@ -138,6 +138,14 @@ static void call_legacy(struct x86_cpu *cpu, const struct x86_insn *insn, uint64
 {
 	struct x86_stack st;
 
+	if (insn->flags & X86_I_STACK32 && insn->opsize == 4) {
+		uint32_t sp = X86_R32(X86_RSP * 8) - 4;
+
+		x86_write(cpu, insn, sp, (uint32_t)(cpu->rip + insn->off + insn->len), 4, X86_SS);
+		cpu->rip = target_legacy(cpu, insn, target);
+		cpu->gpr[X86_RSP] = sp;
+		return;
+	}
 	x86_begin(cpu, insn);
 	x86_stack_current(cpu, &st);
 	x86_stack_push(cpu, &st, insn->opsize, cpu->rip + insn->off + insn->len);
@@ -177,6 +185,13 @@ void x86_op_ret(struct x86_cpu *cpu, const struct x86_insn *insn)
 	struct x86_stack st;
 	uint64_t target;
 
+	if (insn->flags & X86_I_STACK32 && insn->opsize == 4) {
+		uint32_t sp = X86_R32(X86_RSP * 8);
+
+		cpu->rip = target_legacy(cpu, insn, x86_read(cpu, insn, sp, 4, X86_SS));
+		cpu->gpr[X86_RSP] = sp + 4 + (uint32_t)released(insn);
+		return;
+	}
 	x86_begin(cpu, insn);
 	x86_stack_current(cpu, &st);
 	target = target_legacy(cpu, insn, x86_stack_pop(cpu, &st, insn->opsize));

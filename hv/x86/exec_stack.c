@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * PUSH, POP and their relatives. The 64-bit forms are fast; the others go through struct
- * x86_stack. RSP is written last, so that a fault leaves it alone.
+ * PUSH, POP and their relatives. The 64-bit forms and those of a flat 32-bit stack are fast; the
+ * others go through struct x86_stack. RSP is written last, so that a fault leaves it alone.
  */
 #include "hv/x86/exec.h"
 #include "hv/x86/internal.h"
@@ -30,6 +30,42 @@ void x86_op_pop64_r(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 	cpu->gpr[X86_RSP] += 8;
 	X86_R64(insn->dst) = v; /* POP RSP: the value wins */
+	X86_NEXT();
+}
+
+void x86_op_push32_r(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	uint32_t sp = X86_R32(X86_RSP * 8) - 4;
+
+	x86_write(cpu, insn, sp, X86_R32(insn->src), 4, X86_SS);
+	cpu->gpr[X86_RSP] = sp;
+	X86_NEXT();
+}
+
+void x86_op_push32_i(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	uint32_t sp = X86_R32(X86_RSP * 8) - 4;
+
+	x86_write(cpu, insn, sp, (uint32_t)insn->imm, 4, X86_SS);
+	cpu->gpr[X86_RSP] = sp;
+	X86_NEXT();
+}
+
+void x86_op_push32_m(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	uint32_t sp = X86_R32(X86_RSP * 8) - 4;
+
+	x86_write(cpu, insn, sp, x86_load(cpu, insn, 4), 4, X86_SS);
+	cpu->gpr[X86_RSP] = sp;
+	X86_NEXT();
+}
+
+void x86_op_pop32_r(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	uint64_t v = x86_read(cpu, insn, X86_R32(X86_RSP * 8), 4, X86_SS);
+
+	cpu->gpr[X86_RSP] = X86_R32(X86_RSP * 8) + 4;
+	X86_R64(insn->dst) = v;
 	X86_NEXT();
 }
 
@@ -221,6 +257,16 @@ void x86_op_leave64(struct x86_cpu *cpu, const struct x86_insn *insn)
 	uint64_t bp = cpu->gpr[X86_RBP], v = x86_read(cpu, insn, bp, 8, X86_SS);
 
 	cpu->gpr[X86_RSP] = bp + 8;
+	cpu->gpr[X86_RBP] = v;
+	X86_NEXT();
+}
+
+void x86_op_leave32(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	uint32_t bp = X86_R32(X86_RBP * 8);
+	uint64_t v = x86_read(cpu, insn, bp, 4, X86_SS);
+
+	cpu->gpr[X86_RSP] = bp + 4;
 	cpu->gpr[X86_RBP] = v;
 	X86_NEXT();
 }

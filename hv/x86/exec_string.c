@@ -118,12 +118,12 @@ static uint64_t movs_bulk(struct x86_cpu *cpu, const struct x86_insn *insn, cons
 		return 0;
 	/* The source is done with before the destination is looked at. */
 	from = str_src(cpu, insn, s);
-	n = str_room(cpu, s, insn->seg, cpu->gpr[X86_RSI], from, count, 1);
+	n = str_room(cpu, s, insn->seg, cpu->gpr[X86_RSI], from, count, X86_SEG_FLAT_R);
 	src = n < 2 ? NULL : x86_bulk_ptr(cpu, from, (unsigned int)n * s->size, X86_ACC_READ, insn->seg);
 	if (!src)
 		return 0;
 	to = str_dst(cpu, insn, s, X86_ACC_WRITE);
-	n = str_room(cpu, s, X86_ES, cpu->gpr[X86_RDI], to, n, 2);
+	n = str_room(cpu, s, X86_ES, cpu->gpr[X86_RDI], to, n, X86_SEG_FLAT_W);
 	dst = n < 2 ? NULL : x86_bulk_ptr(cpu, to, (unsigned int)n * s->size, X86_ACC_WRITE, X86_ES);
 	if (!dst)
 		return 0;
@@ -142,7 +142,7 @@ static uint64_t stos_bulk(struct x86_cpu *cpu, const struct x86_insn *insn, cons
 	if (s->step < 0 || cpu->step_tf)
 		return 0;
 	to = str_dst(cpu, insn, s, X86_ACC_WRITE);
-	n = str_room(cpu, s, X86_ES, cpu->gpr[X86_RDI], to, count, 2);
+	n = str_room(cpu, s, X86_ES, cpu->gpr[X86_RDI], to, count, X86_SEG_FLAT_W);
 	if (n < 2)
 		return 0;
 	dst = x86_bulk_ptr(cpu, to, (unsigned int)n * s->size, X86_ACC_WRITE, X86_ES);

@@ -36,6 +36,8 @@ typedef void x86_insn_fn(struct x86_cpu *cpu, const struct x86_insn *insn);
 #define X86_I_CODE32	(1u << 11)	/* decoded for 32-bit code (neither: 16-bit) */
 #define X86_I_REX	(1u << 12)	/* has a REX prefix */
 #define X86_I_VEX	(1u << 13)
+#define X86_I_FLAT32	(1u << 14)	/* 32-bit address size, segment flat: as long as X86_MODE_FLAT holds */
+#define X86_I_STACK32	(1u << 15)	/* SS is flat and big, likewise */
 
 /* Opcode maps. */
 enum { X86_MAP_1, X86_MAP_0F, X86_MAP_0F38, X86_MAP_0F3A, X86_MAP_3DNOW, X86_MAP_OTHER };

@@ -377,13 +377,35 @@ static inline unsigned int x86_system_mode(const struct x86_cpu *cpu)
 	return cpu->cr4 & X86_CR4_SMAP ? X86_TLB_SUPER : X86_TLB_SUPER_AC;
 }
 
+/* ---- segments ---------------------------------------------------------------------------- */
+
+/* x86_seg.flat. Of a segment whose limit is 4 GiB only the type matters, and the base. */
+#define X86_SEG_FLAT_R	1u	/* readable, base 0 */
+#define X86_SEG_FLAT_W	2u	/* writable, base 0 */
+#define X86_SEG_R	4u	/* readable, any base */
+#define X86_SEG_W	8u
+
 /* ---- addresses --------------------------------------------------------------------------- */
 
 uint64_t x86_ea_slow(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int size,
 		     uint32_t access);
+uint64_t x86_seg_linear_slow(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int seg,
+			     uint64_t offset, unsigned int size, uint32_t access);
+
 /* Segmentation for an offset: checks type, limit, canonicality is left to the access. */
-uint64_t x86_seg_linear(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int seg,
-			uint64_t offset, unsigned int size, uint32_t access);
+static inline uint64_t x86_seg_linear(struct x86_cpu *cpu, const struct x86_insn *insn,
+				      unsigned int seg, uint64_t offset, unsigned int size,
+				      uint32_t access)
+{
+	const struct x86_seg *s = &cpu->seg[seg];
+
+	if (cpu->code_size == 8)
+		return seg >= X86_FS ? s->base + offset : offset;
+	if (x86_likely(s->flat & (access & X86_ACC_WRITE ? X86_SEG_W : X86_SEG_R)))
+		return (uint32_t)(s->base + offset);
+	return x86_seg_linear_slow(cpu, insn, seg, offset, size, access);
+}
+
 /* Offset of the memory operand without its segment base. */
 uint64_t x86_ea_offset(const struct x86_cpu *cpu, const struct x86_insn *insn);
 
@@ -393,6 +415,9 @@ static inline uint64_t x86_ea(struct x86_cpu *cpu, const struct x86_insn *insn, 
 	if (x86_likely(insn->flags & X86_I_FLAT))
 		return X86_R64(insn->base) + (X86_R64(insn->index) << insn->scale) +
 		       (uint64_t)insn->disp;
+	if (insn->flags & X86_I_FLAT32)
+		return (uint32_t)(X86_R32(insn->base) + (X86_R32(insn->index) << insn->scale) +
+				  (uint32_t)insn->disp);
 	return x86_ea_slow(cpu, insn, size, access);
 }
 
@@ -468,6 +493,7 @@ static inline unsigned int x86_iopl(const struct x86_cpu *cpu)
 /* cpu->mode: the block key. */
 #define X86_MODE_CODE	0xfu	/* enum x86_code_mode */
 #define X86_MODE_ONE	0x10u	/* one instruction per block */
+#define X86_MODE_FLAT	0x20u	/* 32-bit code; DS, ES and SS are flat, writable, and SS is big */
 
 /* cpu->flags_: reasons to take instructions one at a time. */
 #define X86_SLOW_TF	0x01
@@ -483,6 +509,8 @@ void x86_update_mode(struct x86_cpu *cpu);
 /* After AC or CPL alone. */
 void x86_update_tlb_mode(struct x86_cpu *cpu);
 void x86_seg_update(struct x86_seg *seg);
+/* After DS, ES or SS changed; part of x86_update_mode(). */
+void x86_update_flat(struct x86_cpu *cpu);
 void x86_set_cpl(struct x86_cpu *cpu, unsigned int cpl);
 
 /* ---- interception ------------------------------------------------------------------------ */

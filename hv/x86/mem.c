@@ -335,15 +335,11 @@ static bool seg_limit_permits(const struct x86_seg *s, uint64_t offset, unsigned
 	return last <= s->limit || s->limit == UINT32_MAX;
 }
 
-uint64_t x86_seg_linear(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int seg,
-			uint64_t offset, unsigned int size, uint32_t access)
+uint64_t x86_seg_linear_slow(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int seg,
+			     uint64_t offset, unsigned int size, uint32_t access)
 {
 	const struct x86_seg *s = &cpu->seg[seg];
 
-	if (cpu->code_size == 8)
-		return seg >= X86_FS ? s->base + offset : offset;
-	if (x86_likely(s->flat & (access & X86_ACC_WRITE ? 2 : 1)))
-		return (uint32_t)offset;
 	if (!(s->ar & X86_AR_UNUSABLE) && seg_type_permits(cpu, s, access) &&
 	    seg_limit_permits(s, offset, size))
 		return (uint32_t)(s->base + offset);

@@ -66,6 +66,7 @@ void x86_set_accessed(struct x86_cpu *cpu, uint64_t linear, uint64_t *descriptor
 void x86_commit_seg(struct x86_cpu *cpu, unsigned int seg, uint16_t selector, uint64_t d)
 {
 	x86_seg_from_descriptor(&cpu->seg[seg], selector, d);
+	x86_update_flat(cpu);
 }
 
 void x86_seg_null(struct x86_cpu *cpu, unsigned int seg, uint16_t selector)
@@ -83,6 +84,7 @@ void x86_seg_null(struct x86_cpu *cpu, unsigned int seg, uint16_t selector)
 	if (seg == X86_SS)
 		s->ar = X86_AR_UNUSABLE | (uint32_t)cpu->cpl << X86_AR_DPL_SHIFT;
 	x86_seg_update(s);
+	x86_update_flat(cpu);
 }
 
 void x86_load_seg_real(struct x86_cpu *cpu, unsigned int seg, uint16_t selector)
@@ -101,6 +103,7 @@ void x86_load_seg_real(struct x86_cpu *cpu, unsigned int seg, uint16_t selector)
 		s->ar = (s->ar & ~(X86_AR_TYPE | X86_AR_UNUSABLE)) | 3 | X86_AR_P | X86_AR_S;
 	}
 	x86_seg_update(s);
+	x86_update_flat(cpu);
 }
 
 uint64_t x86_check_ss(struct x86_cpu *cpu, uint16_t selector, unsigned int cpl, unsigned int vector,
@@ -196,6 +199,7 @@ void x86_drop_outer_segs(struct x86_cpu *cpu)
 		s->ar = X86_AR_UNUSABLE;
 		x86_seg_update(s);
 	}
+	x86_update_flat(cpu);
 }
 
 void x86_load_ldtr(struct x86_cpu *cpu, uint16_t selector, unsigned int vector)
@@ -240,8 +244,9 @@ void x86_op_mov_to_seg(struct x86_cpu *cpu, const struct x86_insn *insn)
 	x86_begin(cpu, insn);
 	selector = insn->flags & X86_I_MEM ? (uint16_t)x86_load(cpu, insn, 2) : X86_R16(insn->src);
 	x86_load_seg(cpu, insn->reg, selector);
-	if (insn->reg == X86_SS) {
+	if (insn->reg == X86_SS)
 		shadow_ss(cpu);
+	if (insn->flags & X86_I_END) {
 		x86_advance(cpu, insn);
 		return;
 	}

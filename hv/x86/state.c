@@ -56,10 +56,12 @@ void x86_update_mode(struct x86_cpu *cpu)
 		cpu->mode = X86_CODE_32;
 		cpu->code_size = 4;
 	}
-	cpu->jump_ctx = cpu->tlb_set->gen << 8 | (uint64_t)cpu->mode << 1 | (cpu->cpl == 3);
+	cpu->jump_ctx = (cpu->cpl == 3 ? cpu->tlb_set->gen : cpu->tlb_set->super_gen) << 8 |
+			(uint64_t)cpu->mode << 1 | (cpu->cpl == 3);
 	/* The jump cache takes rip for the linear address. */
 	if (cpu->code_size != 8 && (cpu->seg[X86_CS].base || cpu->seg[X86_CS].limit != UINT32_MAX))
 		cpu->jump_ctx |= 0x80;
+	x86_update_flat(cpu);
 	x86_update_tlb_mode(cpu);
 }
 
@@ -88,16 +90,30 @@ void x86_update_pending(struct x86_cpu *cpu)
 
 void x86_seg_update(struct x86_seg *s)
 {
-	bool plain = !s->base && s->limit == UINT32_MAX && !(s->ar & X86_AR_UNUSABLE) &&
+	bool plain = s->limit == UINT32_MAX && !(s->ar & X86_AR_UNUSABLE) &&
 		     (s->ar & (X86_AR_P | X86_AR_S)) == (X86_AR_P | X86_AR_S);
 
 	s->flat = 0;
 	if (!plain)
 		return;
 	if (s->ar & 8)
-		s->flat = s->ar & 2 ? 1 : 0;
+		s->flat = s->ar & 2 ? X86_SEG_R : 0;
 	else if (!(s->ar & 4))
-		s->flat = s->ar & 2 ? 3 : 1;
+		s->flat = s->ar & 2 ? X86_SEG_R | X86_SEG_W : X86_SEG_R;
+	if (!s->base)
+		s->flat |= s->flat / X86_SEG_R * X86_SEG_FLAT_R;
+}
+
+void x86_update_flat(struct x86_cpu *cpu)
+{
+	const struct x86_seg *s = cpu->seg;
+	uint32_t flat = 0;
+
+	if (cpu->code_size == 4 && (s[X86_DS].flat & s[X86_ES].flat & s[X86_SS].flat & X86_SEG_FLAT_W) &&
+	    (s[X86_SS].ar & X86_AR_DB))
+		flat = X86_MODE_FLAT;
+	cpu->mode = (cpu->mode & ~X86_MODE_FLAT) | flat;
+	cpu->jump_ctx = (cpu->jump_ctx & ~((uint64_t)X86_MODE_FLAT << 1)) | (uint64_t)flat << 1;
 }
 
 void x86_state_changed(struct x86_cpu *cpu)

@@ -47,7 +47,7 @@ struct x86_seg {
 	uint32_t limit;		/* in bytes, granularity applied */
 	uint32_t ar;		/* VMX access-rights format */
 	uint16_t selector;
-	uint8_t flat;		/* [X] bit 0: readable, bit 1: writable, base 0 and limit 4 GiB */
+	uint8_t flat;		/* [X] X86_SEG_*: limit 4 GiB, what may be done without looking */
 	uint8_t pad_[5];
 };
 

@@ -13,11 +13,56 @@ const struct x86_tlb_entry x86_tlb_nothing[X86_TLB_SIZE] = {
 	[0 ... X86_TLB_SIZE - 1] = { X86_TLB_NONE, X86_TLB_NONE, X86_TLB_NONE, 0 },
 };
 
-static void set_renew(struct x86_cpu *cpu, struct x86_tlb_set *set)
+/* Fetch translations may have gone; those with a bit of `keep` in their meta have not. */
+static void set_renew(struct x86_cpu *cpu, struct x86_tlb_set *set, uint8_t keep)
 {
 	set->gen = ++cpu->gen_clock;
+	if (!(keep & TLB_GLOBAL) || set->super_local) {
+		set->super_gen = ++cpu->gen_clock;
+		set->super_local = false;
+		if (!(keep & TLB_GLOBAL))
+			memset(set->evicted, 0, sizeof(set->evicted));
+	}
 	if (set == cpu->tlb_set)
 		x86_update_mode(cpu);
+}
+
+void x86_tlb_code_entered(struct x86_cpu *cpu, uint64_t linear)
+{
+	struct x86_tlb_set *set = cpu->tlb_set;
+	unsigned int mode = cpu->tlb_mode, i = x86_tlb_index(linear);
+
+	if (set->e[mode][i].tag_x != (linear & X86_PAGE_MASK) || !(set->meta[mode][i] & TLB_GLOBAL))
+		set->super_local = true;
+}
+
+/*
+ * A fetch translation makes room, but the jump cache may still use what it was good for: an
+ * INVLPG has to know.
+ */
+static unsigned int evicted_bit(uint64_t page)
+{
+	return (unsigned int)(page >> 12 ^ page >> 22 ^ page >> 32) % TLB_EVICTED;
+}
+
+static void note_evicted(struct x86_tlb_set *set, const struct x86_tlb_entry *e)
+{
+	unsigned int bit = evicted_bit(e->tag_x);
+
+	if (e->tag_x != X86_TLB_NONE)
+		set->evicted[bit / 64] |= 1ull << (bit % 64);
+}
+
+static bool was_evicted(const struct x86_tlb_set *set, uint64_t page, bool large)
+{
+	unsigned int bit = evicted_bit(page), i;
+	uint64_t any = 0;
+
+	if (set->evicted[bit / 64] >> (bit % 64) & 1)
+		return true;
+	for (i = 0; large && i < TLB_EVICTED / 64; i++)
+		any |= set->evicted[i];
+	return any;
 }
 
 static struct x86_tlb_set *set_alloc(struct x86_cpu *cpu)
@@ -33,6 +78,7 @@ static struct x86_tlb_set *set_alloc(struct x86_cpu *cpu)
 			set->e[m][i] = tlb_empty;
 	set->tag = UINT64_MAX;
 	set->gen = ++cpu->gen_clock;
+	set->super_gen = ++cpu->gen_clock;
 	return set;
 }
 
@@ -84,7 +130,7 @@ static void set_flush(struct x86_cpu *cpu, struct x86_tlb_set *set, uint8_t keep
 		memset(set->large_2m, 0, sizeof(set->large_2m));
 		set->large_1g = 0;
 	}
-	set_renew(cpu, set);
+	set_renew(cpu, set, keep);
 }
 
 static void pcache_flush(struct x86_cpu *cpu, const uint64_t *space)
@@ -205,13 +251,13 @@ static bool maybe_large(const struct x86_tlb_set *set, uint64_t page)
 
 static void set_drop_page(struct x86_cpu *cpu, struct x86_tlb_set *set, uint64_t page, uint8_t need)
 {
-	bool code = false;
+	bool large = maybe_large(set, page), code = was_evicted(set, page, large);
 
 	drop_page_small(cpu, set, page, need, &code);
-	if (maybe_large(set, page))
+	if (large)
 		drop_page_large(cpu, set, page, need, &code);
 	if (code)
-		set_renew(cpu, set);
+		set_renew(cpu, set, 0);
 }
 
 void x86_tlb_flush_page(struct x86_cpu *cpu, uint64_t space, unsigned int pcid, uint64_t linear)
@@ -339,13 +385,18 @@ void x86_tlb_insert(struct x86_cpu *cpu, unsigned int mode, const struct tlb_fil
 
 		set->victims[mode] = true;
 		log_slot(set, mode, v);
+		note_evicted(set, &set->e[mode][v]);
 		set->e[mode][v] = *e;
 		set->meta[mode][v] = set->meta[mode][idx] | TLB_LIVE;
+	} else if (!(fill->perm & X86_ACC_EXEC)) {
+		note_evicted(set, e);
 	}
 	/* A page has one slot: an older, weaker copy among the victims goes. */
 	for (i = X86_TLB_SIZE; set->victims[mode] && i < TLB_SLOTS; i++)
-		if (entry_page(&set->e[mode][i]) == fill->linear)
+		if (entry_page(&set->e[mode][i]) == fill->linear) {
+			note_evicted(set, &set->e[mode][i]);
 			set->e[mode][i] = tlb_empty;
+		}
 	log_slot(set, mode, idx);
 	e->addend = (uint64_t)(uintptr_t)fill->host - fill->linear;
 	e->tag_r = fill->perm & X86_ACC_READ ? fill->linear : X86_TLB_NONE;

@@ -20,13 +20,22 @@
 #define TLB_1G		0x20
 #define TLB_LARGE	(TLB_2M | TLB_4M | TLB_1G)
 
+#define TLB_EVICTED	1024u
+
 /*
  * Invariant: a slot with any tag set has TLB_LIVE and is named once in log[]. So a flush costs
  * what was filled, not the size of the arrays.
  */
 struct x86_tlb_set {
 	uint64_t tag;			/* space << 12 | PCID */
-	uint64_t gen;			/* unique; changes when fetch translations may have gone */
+	/*
+	 * Unique numbers, as the jump cache knows them: they change when fetch translations may have
+	 * gone, of user code and of supervisor code. The latter's outlives the loss of
+	 * translations that are not global as long as no supervisor code was entered through one.
+	 */
+	uint64_t gen, super_gen;
+	bool super_local;
+	uint64_t evicted[TLB_EVICTED / 64]; /* filter over pages whose fetch translations were replaced */
 	uint64_t used;			/* cpu->tlb_clock of the last switch to it */
 	uint64_t large_2m[8];		/* filter over linear >> 21 (2M and 4M pages) */
 	uint64_t large_1g;		/* filter over linear >> 30 */
@@ -64,6 +73,8 @@ void x86_tlb_insert(struct x86_cpu *cpu, unsigned int mode, const struct tlb_fil
 /* The entry of `mode` that permits `access` at the page, after a look at the victims, or NULL. */
 struct x86_tlb_entry *x86_tlb_find(struct x86_cpu *cpu, unsigned int mode, uint64_t page,
 				   uint32_t access, uint8_t *meta);
+/* Supervisor code at `linear` is going to be entered without a look at the TLB. */
+void x86_tlb_code_entered(struct x86_cpu *cpu, uint64_t linear);
 /* The set for (cpu->space, PCID of CR3) becomes current. */
 void x86_tlb_select(struct x86_cpu *cpu);
 

@@ -66,6 +66,42 @@ static double native(void *buffer, unsigned int i)
 	return (now() - start) / 10;
 }
 
+/* ---- 32-bit code: beside the same loops in 64-bit code -------------------------------------------- */
+
+DECLARE(integer32);
+DECLARE(memory32);
+DECLARE(calls32);
+DECLARE(percpu32);
+
+static const struct {
+	const char *name;
+	native_fn *fn;
+	const char *end;
+	unsigned int insns;
+	uint32_t rounds;
+} legacy[] = {
+	ROW(integer32, 8, 8000000), ROW(memory32, 10, 5000000), ROW(calls32, 12, 4000000),
+	ROW(percpu32, 7, 5000000),
+};
+
+static double guest_32(struct env *e, unsigned int i)
+{
+	struct x86_cpu *cpu = e->cpu;
+	double start;
+
+	env_mode_32(e, 0, true);
+	cpu->seg[X86_FS].base = BUFFER;
+	x86_state_changed(cpu);
+	env_code(e, ENV_CODE, (const void *)legacy[i].fn,
+		 (size_t)(legacy[i].end - (const char *)legacy[i].fn));
+	cpu->gpr[X86_RDI] = BUFFER;
+	cpu->gpr[X86_RSI] = legacy[i].rounds;
+	start = now();
+	while (x86_run(cpu, 1000000) == X86_RUN_BUDGET)
+		;
+	return now() - start;
+}
+
 /* ---- events ----------------------------------------------------------------------------------- */
 
 DECLARE(ev_syscall);
@@ -147,6 +183,9 @@ int main(void)
 
 		printf("%-10s %14.1f %14.1f %8.1f\n", table[i].name, insns / g / 1e6, insns / n / 1e6, g / n);
 	}
+	for (i = 0; i < sizeof(legacy) / sizeof(legacy[0]); i++)
+		printf("%-10s %14.1f\n", legacy[i].name,
+		       (double)legacy[i].insns * legacy[i].rounds / guest_32(e, i) / 1e6);
 	printf("%-26s %10s\n", "event", "ns");
 	for (i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 		printf("%-26s %10.1f\n", events[i].name, event(e, i) * 1e9);

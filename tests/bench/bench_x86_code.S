@@ -106,6 +106,59 @@ FUNC movsb		/* 4 KiB a round, counted as 6 instructions */
 	jnz	1b
 	ret
 ENDF movsb
+/* The same in 32-bit code: edi the buffer, esi rounds; they end with OUT. */
+	.code32
+FUNC integer32		/* 8 */
+	xor	%eax, %eax
+1:	add	%esi, %eax
+	lea	3(%eax,%esi,2), %edx
+	xor	%edx, %eax
+	shr	$3, %edx
+	sub	%edx, %eax
+	and	$0x7fffffff, %eax
+	dec	%esi
+	jnz	1b
+	out	%al, $0xf4
+ENDF integer32
+
+FUNC memory32		/* 10 */
+	mov	$0, %ecx
+1:	mov	(%edi,%ecx,8), %eax
+	add	$1, %eax
+	mov	%eax, 8(%edi,%ecx,8)
+	mov	16(%edi,%ecx,8), %edx
+	add	%edx, 24(%edi,%ecx,8)
+	movzbl	32(%edi,%ecx,8), %ebx
+	add	$4, %ecx
+	and	$0xfff, %ecx
+	dec	%esi
+	jnz	1b
+	out	%al, $0xf4
+ENDF memory32
+
+FUNC calls32		/* 12 */
+1:	call	2f
+	call	2f
+	dec	%esi
+	jnz	1b
+	out	%al, $0xf4
+2:	push	%ebx
+	pop	%ebx
+	ret
+ENDF calls32
+
+FUNC percpu32		/* 7: through a segment with a base, as kernels have their per-CPU data */
+1:	mov	%fs:0, %eax
+	incl	%fs:8
+	mov	%fs:16(,%ecx,4), %edx
+	add	%edx, %eax
+	mov	%eax, %fs:32
+	dec	%esi
+	jnz	1b
+	out	%al, $0xf4
+ENDF percpu32
+	.code64
+
 /* Events: loops of `rbx` rounds that end with OUT; rdi is the buffer. */
 #define LEAVE	out %al, $0xf4
 

@@ -290,6 +290,55 @@ static void limits(void **state)
 
 /* ---- gates ------------------------------------------------------------------------------------------------ */
 
+static unsigned int run_at(struct env *e, uint64_t rip, uint64_t rcx)
+{
+	e->cpu->rip = rip;
+	e->cpu->gpr[X86_RCX] = rcx;
+	e->cpu->gpr[X86_RBX] = ENV_DATA;
+	return run(e);
+}
+
+/* The same code with flat segments and with others, which it loads itself. */
+static void flat_and_not(void **state)
+{
+	/* mov (%ebx), %eax; shl $8, %eax; mov %ecx, %ds; add (%ebx), %eax; out */
+	static const uint8_t data[] = { 0x8b, 0x03, 0xc1, 0xe0, 0x08, 0x8e, 0xd9, 0x03, 0x03, 0xe6, 0xf4 };
+	/* push %eax; pop %edx; push %eax; mov %ecx, %ss; nop; push %eax; out */
+	static const uint8_t stack[] = { 0x50, 0x5a, 0x50, 0x8e, 0xd1, 0x90, 0x50, 0xe6, 0xf4 };
+	enum { SEL_BASED = 0x58 };
+	struct env *e = *state;
+	struct x86_cpu *cpu = e->cpu;
+
+	start32(e, 0, data, sizeof(data));
+	env_put64(e, ENV_GDT + SEL_BASED, 0x00cf93001000ffff);
+	env_put32(e, ENV_DATA, 1);
+	env_put32(e, ENV_DATA + 0x1000, 2);
+	run_at(e, ENV_CODE, SEL_DATA32);
+	assert_int_equal(cpu->gpr[X86_RAX], 0x101);
+	run_at(e, ENV_CODE, SEL_BASED);
+	assert_int_equal(cpu->gpr[X86_RAX], 0x102);
+	run_at(e, ENV_CODE, SEL_BASED);
+	assert_int_equal(cpu->gpr[X86_RAX], 0x202);
+	run_at(e, ENV_CODE, SEL_DATA32);
+	assert_int_equal(cpu->gpr[X86_RAX], 0x201);
+	/* ENV_DATA is beyond this one's limit. */
+	assert_int_equal(run_at(e, ENV_CODE, SEL_DATA16), X86_GP);
+	assert_int_equal(cpu->gpr[X86_RAX] >> 8, 1);
+	assert_int_equal(stacked32(e, 1), ENV_CODE + 7);
+	/* A stack of 16 bits: the upper half of ESP stays. */
+	env_code(e, ENV_CODE + 0x100, stack, sizeof(stack));
+	cpu->gpr[X86_RSP] = 0x40000;
+	run_at(e, ENV_CODE + 0x100, SEL_DATA32);
+	assert_int_equal(cpu->gpr[X86_RSP], 0x40000 - 8);
+	assert_int_equal(cpu->gpr[X86_RDX], cpu->gpr[X86_RAX]);
+	cpu->gpr[X86_RSP] = 0x40008;
+	run_at(e, ENV_CODE + 0x100, SEL_DATA16);
+	assert_int_equal(cpu->gpr[X86_RSP], 0x40000);
+	assert_int_equal(env_get32(e, 0), cpu->gpr[X86_RAX]);
+	run_at(e, ENV_CODE + 0x100, SEL_DATA32);
+	assert_int_equal(cpu->gpr[X86_RSP], 0x50000 - 4 - 4);
+}
+
 static void call_gate(void **state)
 {
 	struct env *e = *state;
@@ -591,7 +640,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 		T(cr_checks), T(pcide), T(pae_pdptes), T(msrs), T(privileged), T(io_bitmap),
-		T(segment_loads), T(limits), T(call_gate), T(task_switch), T(interrupt_to_inner_32), T(v86),
+		T(segment_loads), T(limits), T(flat_and_not), T(call_gate), T(task_switch), T(interrupt_to_inner_32), T(v86),
 		T(intercepts), T(intercept_changes_value), T(memory_operand_info), T(features_gate),
 	};
 

@@ -349,6 +349,71 @@ static void tlb_instructions(void **state)
 	env_destroy(e);
 }
 
+/* 4 KiB pages from 32 MiB on: the first is code at physical 0x60000 or 0x61000, which return 1 or 2. */
+static void code_page(struct env *e, uint64_t flags)
+{
+	static const uint8_t one[] = { 0xb0, 1, 0xc3 }, two[] = { 0xb0, 2, 0xc3 };
+	unsigned int i;
+
+	env_mode_64(e, 0);
+	env_default_idt(e);
+	for (i = 18; i < 500; i++) /* 36 MiB and more: all the same 2 MiB */
+		env_put64(e, ENV_PT + 0x2000 + i * 8, 0x87);
+	env_put64(e, ENV_PT + 0x2000 + 16 * 8, 0xe000 | 3);
+	env_put64(e, 0xe000, 0x60000 | flags);
+	env_code(e, 0x60000, one, sizeof(one));
+	env_code(e, 0x61000, two, sizeof(two));
+	x86_tlb_flush_all(e->cpu);
+	e->cpu->gpr[X86_RBX] = 0x2000000;
+	e->cpu->gpr[X86_RBP] = 0xe000;
+	e->cpu->gpr[X86_RSI] = 0x61000 | flags;
+	e->cpu->gpr[X86_RDX] = 0x2400000;
+}
+
+/* INVLPG of a page of code whose translation has long been replaced in the TLB. */
+static void invlpg_of_evicted_code(void **state)
+{
+	unsigned int pages;
+
+	(void)state;
+	for (pages = 0; pages <= 100; pages += 20) {
+		struct env *e = env_create();
+
+		code_page(e, 3);
+		env_code(e, ENV_CODE, CODE(evicted_code));
+		e->cpu->gpr[X86_RCX] = pages;
+		assert_int_equal(x86_run(e->cpu, 10000), X86_RUN_EXIT);
+		assert_int_equal(e->out_value & 0xff, 2);
+		env_destroy(e);
+	}
+}
+
+/* Code in a global page outlives a CR3 load, code in any other does not. */
+static void global_code(void **state)
+{
+	/* call *%rbx; mov %rsi, (%rbp); mov %rax, %cr3; call *%rbx; out %al, $0xf4 */
+	static const uint8_t code[] = { 0xff, 0xd3, 0x48, 0x89, 0x75, 0x00, 0x41, 0x0f, 0x22,
+					0xd9, 0xff, 0xd3, 0xe6, 0xf4 };
+	unsigned int global;
+
+	(void)state;
+	for (global = 0; global < 2; global++) {
+		struct env *e = env_create();
+
+		code_page(e, global ? 0x103 : 3);
+		env_code(e, ENV_CODE, code, sizeof(code));
+		e->cpu->gpr[X86_R9] = ENV_PT;
+		assert_int_equal(x86_run(e->cpu, 100), X86_RUN_EXIT);
+		assert_int_equal(e->out_value & 0xff, global ? 1 : 2);
+		/* Without PGE nothing is kept. */
+		assert_int_equal(x86_write_cr4(e->cpu, e->cpu->cr4 & ~X86_CR4_PGE), X86_OK);
+		e->cpu->rip = ENV_CODE;
+		assert_int_equal(x86_run(e->cpu, 100), X86_RUN_EXIT);
+		assert_int_equal(e->out_value & 0xff, 2);
+		env_destroy(e);
+	}
+}
+
 static void tlb_pcids_and_spaces(void **state)
 {
 	struct env *e = env_create();
@@ -464,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rights), cmocka_unit_test(sizes), cmocka_unit_test(legacy),
 		cmocka_unit_test(races), cmocka_unit_test(tlb_flushes), cmocka_unit_test(tlb_instructions),
+		cmocka_unit_test(invlpg_of_evicted_code), cmocka_unit_test(global_code),
 		cmocka_unit_test(tlb_pcids_and_spaces), cmocka_unit_test(tlb_large_fragment),
 		cmocka_unit_test(tlb_dirty), cmocka_unit_test(tlb_second_level_writes),
 	};

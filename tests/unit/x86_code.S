@@ -52,6 +52,22 @@ BEGIN movs_back
 	EXIT
 END movs_back
 
+/*
+ * RBX: code in a page of its own, whose PTE is at RBP. Call it, push its translation out of the TLB
+ * by RCX pages of the same index from RDX on, make the PTE RSI, INVLPG, call it again.
+ */
+BEGIN evicted_code
+	call	*%rbx
+	jrcxz	2f
+1:	mov	(%rdx), %r8
+	add	$0x400000, %rdx
+	loop	1b
+2:	mov	%rsi, (%rbp)
+	invlpg	(%rbx)
+	call	*%rbx
+	EXIT
+END evicted_code
+
 BEGIN stos
 	mov	$DATA + 1, %rdi
 	mov	$0x0123456789abcdef, %rax

@@ -6,6 +6,7 @@
 extern const char x86t_basic64[], x86t_basic64_end[];
 extern const char x86t_movs_overlap[], x86t_movs_overlap_end[];
 extern const char x86t_movs_back[], x86t_movs_back_end[];
+extern const char x86t_evicted_code[], x86t_evicted_code_end[];
 extern const char x86t_stos[], x86t_stos_end[];
 extern const char x86t_smc_next[], x86t_smc_next_end[];
 extern const char x86t_smc_loop[], x86t_smc_loop_end[];
