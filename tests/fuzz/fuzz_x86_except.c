@@ -91,6 +91,23 @@ static bool edge_of_canonical(const struct outcome *a, const struct outcome *b)
 	       a->cr2 > 0x7ffffffff000ull && a->cr2 < 0x800000000000ull;
 }
 
+/*
+ * 64-bit code ignores the prefix 36H (SDM volume 1, "Segmentation in 64-bit mode"); MOVBE with
+ * 66H and REX.W on Intel has #SS for it nevertheless when its address is not canonical.
+ */
+static bool movbe_stack_prefix(const struct fuzz_case *c, const struct outcome *n, const struct outcome *o)
+{
+	unsigned int i;
+
+	if (c->z.mnemonic != ZYDIS_MNEMONIC_MOVBE || c->bits != 64 || n->vector != X86_SS_FAULT ||
+	    o->vector != X86_GP || !(c->insn.flags & X86_I_OSZ) || !(c->insn.flags & X86_I_REXW))
+		return false;
+	for (i = 0; i < c->z.raw.prefix_count; i++)
+		if (c->z.raw.prefixes[i].value == 0x36)
+			return true;
+	return false;
+}
+
 /* A random address has met the trampoline, which the guest does not have. */
 static bool met_the_frame(const struct outcome *o)
 {
@@ -180,6 +197,8 @@ void except_apply(const struct fuzz_case *c, struct outcome *native, struct outc
 
 	if (c->start.rflags & X86_FL_TF)
 		ignore |= X86_FL_NT | X86_FL_ID;
+	if (movbe_stack_prefix(c, native, ours))
+		native->vector = ours->vector;
 	if (edge_of_canonical(native, ours) || edge_of_canonical(ours, native) || met_the_frame(ours)) {
 		*native = *ours;
 		return;
