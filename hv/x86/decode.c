@@ -635,6 +635,20 @@ static bool is_foreign(const ZydisDecodedInstruction *z)
 		z->meta.isa_ext == ZYDIS_ISA_EXT_KNCV);
 }
 
+/*
+ * SYSENTER and SYSEXIT, for which Zydis knows no 16-bit modes: they have #GP in real mode, and
+ * virtual-8086 mode may execute the one.
+ */
+static bool is_fast_call(const uint8_t *bytes, unsigned int len)
+{
+	static const uint8_t prefix[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3 };
+	unsigned int i = 0;
+
+	while (i < len && memchr(prefix, bytes[i], sizeof(prefix)))
+		i++;
+	return i + 1 < len && bytes[i] == 0x0f && (bytes[i + 1] == 0x34 || bytes[i + 1] == 0x35);
+}
+
 int x86_decode_at(const uint8_t *bytes, unsigned int len, enum x86_code_mode mode,
 		  unsigned int off, struct x86_insn *out)
 {
@@ -647,6 +661,8 @@ int x86_decode_at(const uint8_t *bytes, unsigned int len, enum x86_code_mode mod
 	if (len > 15)
 		len = 15;
 	st = ZydisDecoderDecodeInstruction(&decoders[mode], &d.ctx, bytes, len, &d.z);
+	if (!ZYAN_SUCCESS(st) && (mode == X86_CODE_REAL || mode == X86_CODE_V86) && is_fast_call(bytes, len))
+		st = ZydisDecoderDecodeInstruction(&decoders[X86_CODE_16], &d.ctx, bytes, len, &d.z);
 	if (st == ZYDIS_STATUS_NO_MORE_DATA)
 		return len < 15 ? -EAGAIN : undefined(out, x86_op_gp0, -E2BIG);
 	if (st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)

@@ -333,7 +333,7 @@ void x86_op_invlpg(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 static void invpcid(struct x86_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t linear)
 {
-	if (type > 3 || (type < 2 && pcid >> 12))
+	if (type > 3 || pcid >> 12)
 		x86_gp(cpu, 0);
 	if (!(cpu->cr4 & X86_CR4_PCIDE) && type < 2 && pcid)
 		x86_gp(cpu, 0);
@@ -361,10 +361,7 @@ void x86_op_invpcid(struct x86_cpu *cpu, const struct x86_insn *insn)
 	uint64_t lin, type, desc[2];
 
 	x86_begin(cpu, insn);
-	if (!x86_pe(cpu))
-		x86_ud(cpu);
-	if (cpu->cpl != 0 || x86_v86(cpu))
-		x86_gp(cpu, 0);
+	need_cpl0(cpu);
 	type = x86_reg_get(cpu, insn->dst, insn->opsize);
 	if (x86_intercepted(cpu, X86_ICPT_INVPCID)) {
 		memset(&info, 0, sizeof(info));

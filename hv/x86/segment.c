@@ -44,8 +44,13 @@ uint64_t x86_read_descriptor(struct x86_cpu *cpu, uint16_t selector, unsigned in
 
 uint64_t x86_read_descriptor_high(struct x86_cpu *cpu, uint16_t selector)
 {
-	uint64_t at = descriptor_address(cpu, (uint16_t)(selector + 8), X86_GP);
+	const struct x86_seg *ldtr = &cpu->seg[X86_LDTR];
+	uint32_t limit = selector & 4 ? ldtr->limit : cpu->gdtr.limit;
+	uint64_t at = (selector & 4 ? ldtr->base : cpu->gdtr.base) + (selector & 0xfff8u) + 8;
 
+	/* The first half was within the table: the error code is the selector's. */
+	if ((selector | 7u) + 8 > limit)
+		x86_gp(cpu, selector & 0xfffc);
 	return x86_read_mode(cpu, at, 8, x86_system_mode(cpu));
 }
 
