@@ -282,7 +282,7 @@ struct migrate_args {
 	json_t *params;
 	bool live, verify, run;
 	int64_t stall_ms;
-	const char *id;
+	const char *id, *fault;
 };
 static const struct schema stall_schema = { .kind = SCHEMA_INT, .min = 0, .max = 3600000 };
 static const struct schema_field migrate_fields[] = {
@@ -293,6 +293,7 @@ static const struct schema_field migrate_fields[] = {
 	SCHEMA_FIELD(struct migrate_args, run, &schema_bool, 0, "Destination: run it afterwards."),
 	SCHEMA_FIELD(struct migrate_args, stall_ms, &stall_schema, 0, "A peer without bytes is lost."),
 	SCHEMA_FIELD(struct migrate_args, id, &schema_string, SCHEMA_REQUIRED, "32 hexadecimal digits."),
+	SCHEMA_FIELD(struct migrate_args, fault, &schema_string, 0, "For tests: what is to go wrong."),
 	{ 0 }
 };
 static const struct schema migrate_schema = { .kind = SCHEMA_OBJECT, .fields = migrate_fields };
@@ -324,7 +325,7 @@ static void migrate_run(struct engine_call *op)
 	struct guest_migration *m = op->data;
 	struct hv_migrate_config config = {
 		.fds = op->call->fds, .nr_fds = op->call->nfds, .verify = args->verify,
-		.stall_ms = args->stall_ms, .params = m->params, .done = on_end, .ctx = m,
+		.stall_ms = args->stall_ms, .params = m->params, .done = on_end, .ctx = m, .fault = args->fault,
 	};
 	char error[HV_ERROR_SIZE] = "";
 	unsigned int i, byte;

@@ -187,6 +187,8 @@ static const struct schema_field in_fields[] = {
 		     .dflt = "false"),
 	SCHEMA_FIELD(struct migrate_in_args, run, &schema_bool, 0,
 		     "Run it at the end, although it comes paused.", .dflt = "false"),
+	SCHEMA_FIELD(struct migrate_in_args, stall_ms, &limit_schema, 0,
+		     "A source that moves no byte for so long is lost; 0: 30000.", .dflt = "0"),
 	SCHEMA_FIELD(struct migrate_in_args, source, &schema_string, 0, "Who sends it, for people.",
 		     .dflt = ""),
 	SCHEMA_FIELD(struct migrate_in_args, instance, &schema_string, 0, "The source daemon's instance.",

@@ -16,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config.h"
+
 const char *const migration_status_names[] = {
 	"setup", "active", "completed", "failed", "cancelled", "unconfirmed", "in_doubt", "died",
 	"unknown", NULL
@@ -129,6 +131,28 @@ void migration_set_status(struct migration *m, enum migration_status status, con
 	if (dom && dom->worker)
 		worker_record_update(dom->worker);
 }
+
+/* ---- tests ---- */
+
+#ifdef HV_DEBUG
+void migrate_add_fault(json_t *params, const char *side)
+{
+	const char *path = getenv("HVD_MIGRATE_FAULT");
+	FILE *f = path ? fopen(path, "re") : NULL;
+	char which[16], text[64];
+
+	if (f && fscanf(f, "%15s %63s", which, text) == 2 && !strcmp(which, side))
+		json_object_set_new(params, "fault", json_string(text));
+	if (f)
+		fclose(f);
+}
+#else
+void migrate_add_fault(json_t *params, const char *side)
+{
+	(void)params;
+	(void)side;
+}
+#endif
 
 /* ---- shown ------------------------------------------------------------------------ */
 
@@ -327,11 +351,12 @@ void migration_worker_gone(struct hvd *hvd, struct domain *dom)
 {
 	struct migration *m = dom->migration;
 
-	(void)hvd;
 	if (!m || migration_over(m))
 		return;
 	if (m->incoming) {
 		migration_set_status(m, MIGRATION_DIED, "its worker died before it ran the guest");
+		if (domain_state_has_machine(dom->state))
+			domain_state_set(hvd, dom, DOMAIN_SHUTDOWN, REASON_FAILED, m->error);
 		return;
 	}
 	/* While a job runs, its end comes next and settles it. */

@@ -68,6 +68,7 @@ struct migration {
 	int fds[HV_MIGRATE_STREAMS_MAX];
 	unsigned int nfds;
 	bool run;			/* run it, although it comes paused */
+	int64_t stall_ms;
 	struct event *timer;
 };
 
@@ -106,7 +107,7 @@ struct migrate_args {
 struct migrate_in_args {
 	const char *id;
 	json_t *config;
-	int64_t streams;
+	int64_t streams, stall_ms;
 	bool persistent, run;
 	const char *source, *instance;
 };
@@ -152,6 +153,11 @@ void migrate_probe(struct api_call *call, const void *args);
 void migrate_resolve(struct api_call *call, const void *args);
 void migrate_plan(struct api_call *call, const void *args);
 
+/*
+ * In builds with HV_DEBUG: what is to go wrong on @side ("source", "destination"), as the
+ * file that HVD_MIGRATE_FAULT names has it: the side, a blank, a text of hv/migrate/fault.h.
+ */
+void migrate_add_fault(json_t *params, const char *side);
 /* What a URI of a destination may be; 0 or -EINVAL with @err. */
 int migrate_uri_check(const char *uri, struct api_error *err);
 

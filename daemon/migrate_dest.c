@@ -66,6 +66,7 @@ static struct migration *in_new(struct hvd *hvd, struct domain *dom, const struc
 	m->streams = args->streams;
 	m->persistent = args->persistent;
 	m->run = args->run;
+	m->stall_ms = args->stall_ms;
 	snprintf(m->peer, sizeof(m->peer), "%s", args->source);
 	m->timer = evtimer_new(hvd->base, in_timeout, m);
 	if (!m->timer || evtimer_add(m->timer, &limit)) {
@@ -167,12 +168,14 @@ static void in_accept(struct migration *m, struct domain *dom)
 	struct worker_job_request r = {
 		.kind = &migrate_incoming_job_kind, .method = "worker.migrate_accept", .fds = m->fds,
 		.nfds = m->nfds, .data = m,
-		.params = json_pack("{s:s,s:b}", "id", m->id, "run", m->run),
+		.params = json_pack("{s:s,s:b,s:I}", "id", m->id, "run", m->run, "stall_ms",
+				    (json_int_t)m->stall_ms),
 	};
 	struct api_error err;
 
 	m->nfds = 0;
 	m->status = MIGRATION_ACTIVE;
+	migrate_add_fault(r.params, "destination");
 	evtimer_del(m->timer);
 	m->job = worker_job_start(m->hvd, dom, &r, &err);
 	if (!m->job)

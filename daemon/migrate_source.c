@@ -301,6 +301,7 @@ static void out_send(struct migration *m, struct domain *dom, struct peer_op *op
 
 	op->nfds = 0;
 	m->status = MIGRATION_ACTIVE;
+	migrate_add_fault(r.params, "source");
 	if (!worker_job_send(m->hvd, dom, m->job, &r)) {
 		worker_record_update(dom->worker);
 		json_decref(m->args);
@@ -396,10 +397,10 @@ static int out_prepare(struct migration *m, struct domain *dom, bool live)
 	snprintf(op->id, sizeof(op->id), "%s", m->id);
 	snprintf(op->uri, sizeof(op->uri), "%s", m->peer);
 	snprintf(op->domain, sizeof(op->domain), "%s", m->domain);
-	request = json_pack("{s:s,s:O,s:i,s:b,s:b,s:s,s:s}", "id", m->id, "config", m->config, "streams",
+	request = json_pack("{s:s,s:O,s:i,s:b,s:b,s:s,s:s,s:I}", "id", m->id, "config", m->config, "streams",
 			    (int)m->streams, "persistent", m->persistent, "run",
 			    !live && dom->state == DOMAIN_RUNNING, "source", host, "instance",
-			    m->hvd->instance);
+			    m->hvd->instance, "stall_ms", (json_int_t)m->stall_ms);
 	op->request = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	json_decref(request);
 	if (!op->request) {
@@ -428,6 +429,7 @@ static struct migration *out_new(struct hvd *hvd, struct domain *dom, const stru
 	m->persistent = args->persistent;
 	m->undefine = args->undefine_source;
 	m->streams = args->streams;
+	m->stall_ms = args->stall_ms;
 	m->config = json_incref(config);
 	m->args = json_incref(params);
 	return m;

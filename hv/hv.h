@@ -450,6 +450,7 @@ struct hv_migrate_config {
 	uint32_t stall_ms; /* a peer that moves no byte for so long is lost; 0: 30000 */
 	uint8_t id[HV_MIGRATE_ID_SIZE]; /* source: of this migration; a random one */
 	struct hv_migrate_params params;
+	const char *fault; /* tests: see hv/migrate/fault.h; NULL: none */
 	/* Once, when it has ended in whatever way; on the migration's thread. May be NULL. */
 	void (*done)(void *ctx);
 	void *ctx;

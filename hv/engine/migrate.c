@@ -167,6 +167,7 @@ static int open_channels(struct hv_migration *mig, const struct hv_migrate_confi
 				   mig->stop_fd);
 		if (err)
 			return err;
+		s->channels[i].fault = &s->fault;
 		s->nr_channels++;
 	}
 	return 0;
@@ -207,11 +208,13 @@ static int migration_new(struct hv_machine *m, const struct hv_migrate_config *c
 	s->progress = &mig->progress;
 	s->handover = incoming ? HANDOVER_DST_EMPTY : HANDOVER_SRC_OWNER;
 	memcpy(s->id, config->id, sizeof(s->id));
-	err = set_params(&mig->params, &config->params);
+	err = fault_parse(config->fault, &s->fault);
+	if (!err)
+		err = set_params(&mig->params, &config->params);
 	s->pace.bytes_per_s = config->params.max_bandwidth;
 	mig->stop_fd = s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (err)
-		fail(error, err, "params: out of range");
+		fail(error, err, "params or fault: out of range");
 	else if (mig->stop_fd < 0)
 		err = fail(error, -errno, "eventfd");
 	else if ((err = open_channels(mig, config)))

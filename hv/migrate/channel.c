@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -201,6 +202,41 @@ struct __attribute__((packed)) wire_header {
 _Static_assert(sizeof(struct wire_header) == CHANNEL_HEADER_SIZE, "as documented");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "headers are sent as they are");
 
+/* Meet a fault; @iov is what is about to be sent, if so. -ECONNRESET: the channel is of no use. */
+static int meet_fault(struct channel *c, enum fault_action action, const struct iovec *iov, int count)
+{
+	struct timespec time = { .tv_sec = 3 * c->stall_ms / 1000,
+				 .tv_nsec = 3 * c->stall_ms % 1000 * 1000000L };
+	int i;
+
+	switch (action) {
+	case FAULT_ACTIONS:
+		return 0;
+	case FAULT_KILL:
+		raise(SIGKILL);
+		return 0;
+	case FAULT_STOP:
+		raise(SIGSTOP);
+		return 0;
+	case FAULT_STALL:
+		nanosleep(&time, NULL);
+		return 0;
+	case FAULT_SHORT:
+		for (i = 0; i < count; i++) {
+			struct iovec half = { iov[i].iov_base, (iov[i].iov_len + 1) / 2 };
+
+			write_all(c, &half, 1);
+			if (iov[i].iov_len > 1)
+				break;
+		}
+		break;
+	case FAULT_RESET:
+		break;
+	}
+	shutdown(c->out, SHUT_RDWR);
+	return -ECONNRESET;
+}
+
 int channel_send(struct channel *c, const struct frame *f, const void *a, size_t alen,
 		 const void *b, size_t blen)
 {
@@ -221,7 +257,12 @@ int channel_send(struct channel *c, const struct frame *f, const void *a, size_t
 		return err;
 	h.payload_crc = checksum_crc32c(checksum_crc32c(0, a, alen), b, blen);
 	h.header_crc = checksum_crc32c(0, &h, sizeof(h) - 4);
-	return write_all(c, iov, 3);
+	err = meet_fault(c, fault_due(c->fault, FAULT_SEND, f->type), iov, 3);
+	if (!err)
+		err = write_all(c, iov, 3);
+	if (!err)
+		err = meet_fault(c, fault_due(c->fault, FAULT_SENT, f->type), NULL, 0);
+	return err;
 }
 
 static int make_room(struct channel *c, size_t len)
@@ -264,6 +305,8 @@ static int receive(struct channel *c, struct wire_header *h, struct migrate_erro
 	if (!err && checksum_crc32c(0, c->buffer, h->length) != h->payload_crc)
 		err = migrate_fail(error, -EBADMSG, "frame \"%s\" is damaged (checksum)",
 				   frame_name(h->type));
+	if (!err)
+		err = meet_fault(c, fault_due(c->fault, FAULT_GOT, h->type), NULL, 0);
 	return err;
 }
 

@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "hv/migrate/fault.h"
 #include "hv/migrate/record.h"
 
 #define CHANNEL_HEADER_SIZE  24
@@ -61,6 +62,7 @@ struct channel {
 	int stop_fd;	      /* borrowed; -1: none */
 	uint32_t stall_ms;    /* 0: wait for ever */
 	struct channel_pace *pace; /* borrowed; NULL: none */
+	struct fault *fault;	   /* of tests; borrowed; NULL: none */
 	uint64_t sent, received; /* bytes; atomic for readers */
 	uint8_t *buffer;      /* of a received payload; owned */
 	size_t room;

@@ -85,6 +85,7 @@ struct stream {
 	int stop_fd; /* readable: abort, as long as that can be */
 	struct channel channels[STREAM_CHANNELS_MAX]; /* open; closed by the caller */
 	unsigned int nr_channels;
+	struct fault fault; /* of tests */
 	struct channel_pace pace;
 	struct stream_params *params;	  /* shared with who changes them */
 	struct stream_progress *progress; /* shared with who reads them */
