@@ -8,8 +8,8 @@
  *					appears in FOLDER, from then on
  *
  * Says "ready" when it looks (for a record: when it waits for one), and then
- * "killed CALL NUMBER" or, when the process ends or nothing has come for 2 seconds,
- * "end COUNT" of the calls until then.
+ * "killed COUNT NUMBER" or, when the process ends or SIGTERM comes, "end COUNT" of the
+ * calls until then; it leaves the process alone.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -24,7 +24,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define QUIET_MS 2000
+static volatile sig_atomic_t enough;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	enough = 1;
+}
 
 static long ms_now(void)
 {
@@ -112,18 +118,14 @@ static pid_t record_pid(const char *folder, pid_t other)
 
 static int run(pid_t pid, long limit)
 {
-	long count = 0, quiet = ms_now() + QUIET_MS;
+	long count = 0;
 	int status, sig;
 	pid_t tid;
 
-	for (;;) {
-		tid = waitpid(-1, &status, __WALL | WNOHANG);
-		if (tid == 0) {
-			if (ms_now() > quiet)
-				break;
-			usleep(50);
+	while (!enough) {
+		tid = waitpid(-1, &status, __WALL);
+		if (tid < 0 && errno == EINTR)
 			continue;
-		}
 		if (tid < 0)
 			break;
 		if (!WIFSTOPPED(status)) {
@@ -135,7 +137,6 @@ static int run(pid_t pid, long limit)
 		if (sig == (SIGTRAP | 0x80)) {
 			struct __ptrace_syscall_info info;
 
-			quiet = ms_now() + QUIET_MS;
 			if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, (void *)sizeof(info), &info) > 0 &&
 			    info.op == PTRACE_SYSCALL_INFO_ENTRY && ++count == limit) {
 				kill(pid, SIGKILL);
@@ -162,6 +163,7 @@ int main(int argc, char **argv)
 	if (!limit)
 		return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = on_term }, NULL);
 	if (!strcmp(argv[2], "pid")) {
 		pid = atoi(argv[3]);
 		if (!seize_threads(pid, argv + 4)) {
@@ -171,7 +173,7 @@ int main(int argc, char **argv)
 		puts("ready");
 	} else {
 		puts("ready");
-		for (end = ms_now() + 10000; !pid && ms_now() < end; usleep(200))
+		for (end = ms_now() + 10000; !pid && !enough && ms_now() < end; usleep(200))
 			pid = record_pid(argv[3], atoi(argv[4]));
 		if (!pid || !seize_threads(pid, all)) {
 			puts("end 0");

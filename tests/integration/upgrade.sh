@@ -3,7 +3,7 @@
 # what cannot; and a guest that checks itself all the while, on both vendors.
 # HVD_UPGRADES: how often that one changes its worker (8).
 . "$HVD_SRCDIR/tests/integration/migrate_lib.sh"
-start_hvd
+start_daemon a
 times=${HVD_UPGRADES:-8}
 pid_of() { res domain.info "{\"domain\":\"$1\"}" .pid; }
 upgrade() { rpc domain.upgrade "{\"domain\":\"$1\"}"; }
@@ -66,13 +66,13 @@ goes_on a "it runs"
 # ---- hvd comes and goes ----
 upgrade a >/dev/null
 w=$(pid_of a)
-kill_hvd
-start_hvd
+kill_daemon a
+start_daemon a
 is "a new hvd adopts the new worker" "$(pid_of a)" "$w"
 is_state a running unpaused
 is "and replaces it" "$(upgrade a | name_of)" ok
 stop_hvd
-start_hvd
+start_daemon a
 goes_on a "after an orderly stop, too"
 destroy a
 is_state a shutoff destroyed
