@@ -358,11 +358,18 @@ static void give_done(struct engine_call *op)
 	guest_quit(g);
 }
 
+static void take_consoles(struct guest *g);
+
 /* Why this guest cannot go now; false: the call is answered. */
 static bool give_possible(struct api_call *call)
 {
 	struct guest *g = guest_of(call);
 
+	/* It came just now: hvd asks again only when the old worker has passed on all it had. */
+	if (g->upgrade && g->upgrade->side == SIDE_NEW && g->upgrade->peer_event) {
+		take_consoles(g);
+		guest_upgrade_free(g);
+	}
 	if (!guest_has_machine(call))
 		return false;
 	if ((g->state != DOMAIN_RUNNING && g->state != DOMAIN_PAUSED) ||
@@ -561,16 +568,14 @@ static void take_run(struct engine_call *op)
 		take_first_ns(u, op->machine);
 }
 
-static void peer_readable(evutil_socket_t fd, short what, void *arg)
+/* What has come from the old worker; ends with it. */
+static void take_consoles(struct guest *g)
 {
-	struct guest *g = arg;
 	struct guest_upgrade *u = g->upgrade;
 	struct console_place place;
 	struct upgrade_msg msg;
 	int ret;
 
-	(void)fd;
-	(void)what;
 	while (!(ret = msg_recv(u, &msg, &place.fd))) {
 		if (msg.kind != MSG_READER || place.fd < 0 || msg.have > CONSOLE_INPUT_MAX) {
 			if (place.fd >= 0)
@@ -585,6 +590,13 @@ static void peer_readable(evutil_socket_t fd, short what, void *arg)
 	/* The old worker has ended: that is all. */
 	if (ret != -EAGAIN && ret != -EINTR)
 		guest_upgrade_free(g);
+}
+
+static void peer_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	take_consoles(arg);
 }
 
 /* The state of the domain goes on as the old worker had it. */
