@@ -298,6 +298,7 @@ struct hv_vcpu_figures {
 	unsigned int id;
 	int host_cpu;
 	const char *state; /* "running", "halted", "paused", "wait-for-init", ... */
+	/* instructions: the processor's and those that were emulated for it */
 	uint64_t entries, halts, irq_injections, nmi_injections, mmio, pio, instructions, run_ns,
 		halt_ns, steal_ns;
 	uint64_t mmio_cache_hits, mmio_cache_misses, mmio_cache_stale;

@@ -308,7 +308,7 @@ int hv_vcpu_stats(struct hv_vcpu *vcpu, struct hv_vcpu_figures *out)
 		.irq_injections = stat(&vcpu->stats.irq_injections),
 		.nmi_injections = stat(&vcpu->stats.nmi_injections),
 		.mmio = stat(&vcpu->stats.mmio), .pio = stat(&vcpu->stats.pio),
-		.instructions = insns, .run_ns = stat(&vcpu->stats.run_ns),
+		.instructions = insns + stat(&vcpu->stats.emulated), .run_ns = stat(&vcpu->stats.run_ns),
 		.halt_ns = stat(&vcpu->stats.blocked_ns), .steal_ns = vcpu_steal_ns(vcpu),
 		.mmio_cache_hits = stat(&vcpu->stats.mmio_cache_hits),
 		.mmio_cache_misses = stat(&vcpu->stats.mmio_cache_misses),

@@ -12,8 +12,9 @@
  * it: it may be kept by a vCPU that sleeps long after it has been zapped. The
  * last put of a valid root goes through the same queue (roots.c).
  *
- * The worker is never a burst: it works for a slice, and unless somebody waits
- * for it (mmu_zap_flush()) then pauses for nine times as long.
+ * The worker is never a burst: it takes subtrees apart for ZAP_SLICE_NS, and unless somebody
+ * waits for it (mmu_zap_flush()) then pauses for ten times as long. The slice is short, so
+ * that a GiB of 4 KiB mappings, 0.4 ms of work, is no burst either.
  *
  *   queue a root       caller's reference becomes the queue's
  *   queue a subtree    no processor can reach it: TLBs have been flushed
@@ -23,7 +24,8 @@
 
 #include <stdio.h>
 
-#define ZAP_PAUSE_FACTOR 9 /* of ten parts of time, one is the worker's */
+#define ZAP_SLICE_NS	 (50 * HV_NSEC_PER_USEC)
+#define ZAP_PAUSE_FACTOR 10 /* of eleven parts of time, one is the worker's */
 #define ZAP_CHECK_PAGES	 16
 
 struct reclaim {
@@ -82,7 +84,7 @@ static void zap_pause(struct reclaim *rc)
 	struct mmu_zap *zap = &rc->mmu->zap;
 	uint64_t now = hv_clock_ns(), busy = now - rc->slice_start, until;
 
-	if (busy < HV_WORK_SLICE_NS)
+	if (busy < ZAP_SLICE_NS)
 		return;
 	atomic_fetch_add_explicit(&zap->busy_ns, busy, memory_order_relaxed);
 	until = now + busy * ZAP_PAUSE_FACTOR;

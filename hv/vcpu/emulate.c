@@ -485,6 +485,7 @@ static int emulate(struct hv_vcpu *vcpu)
 	for (work = 0; work < EMUL_WORK_MAX; work++) {
 		if (attempt(vcpu, cpu) == X86_OK) {
 			e->nr_ops = 0;
+			atomic_fetch_add_explicit(&vcpu->stats.emulated, 1, memory_order_relaxed);
 			return e->exit_to_user ? 0 : 1;
 		}
 		if (e->retry)

@@ -36,7 +36,7 @@ static struct hv_memslot *slot_of_id(struct hv_memslots *slots, int id)
 
 struct hv_memslot *memslot_find(struct hv_memslots *slots, hv_gfn_t gfn)
 {
-	return slot_of_id(slots, slot_tree_find(slots->gfn_root, gfn));
+	return slot_of_id(slots, slot_tree_find(&slots->gfn, gfn));
 }
 
 struct hv_memslot *memslot_by_id(struct hv_memslots *slots, int id)
@@ -83,7 +83,7 @@ unsigned int memslots_count(const struct hv_memslots *slots)
 
 struct hv_memslot *memslot_first_from(struct hv_memslots *slots, hv_gfn_t gfn)
 {
-	return slot_of_id(slots, slot_tree_first_from(slots->gfn_root, gfn));
+	return slot_of_id(slots, slot_tree_first_from(&slots->gfn, gfn));
 }
 
 struct hv_memslot *memslot_next(struct hv_memslots *slots, const struct hv_memslot *slot)
@@ -96,8 +96,8 @@ static struct hv_memslot *hva_from(struct hv_memslots *slots, uint64_t from, hv_
 {
 	if (start >= end)
 		return NULL;
-	return slot_of_id(slots, slot_tree_overlap(slots->hva_root, from, hva_key(start, 0),
-						   hva_key_last(end - 1)));
+	return slot_of_id(slots, slot_tree_overlap(&slots->hva, from, start >> HV_PAGE_SHIFT,
+						   (end - 1) >> HV_PAGE_SHIFT));
 }
 
 struct hv_memslot *memslot_first_hva(struct hv_memslots *slots, hv_hva_t start, hv_hva_t end)
@@ -108,5 +108,6 @@ struct hv_memslot *memslot_first_hva(struct hv_memslots *slots, hv_hva_t start, 
 struct hv_memslot *memslot_next_hva(struct hv_memslots *slots, const struct hv_memslot *slot,
 				    hv_hva_t start, hv_hva_t end)
 {
-	return hva_from(slots, hva_key(slot->userspace_addr, slot->id) + 1, start, end);
+	return hva_from(slots, slot_key(slot->userspace_addr >> HV_PAGE_SHIFT, slot->id) + 1, start,
+			end);
 }

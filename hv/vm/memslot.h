@@ -92,12 +92,6 @@ static inline hv_hva_t memslot_gfn_to_hva(const struct hv_memslot *slot, hv_gfn_
 	return slot->userspace_addr + ((gfn - slot->base_gfn) << HV_PAGE_SHIFT);
 }
 
-/* Exclusive. */
-static inline hv_hva_t memslot_hva_end(const struct hv_memslot *slot)
-{
-	return slot->userspace_addr + (slot->npages << HV_PAGE_SHIFT);
-}
-
 /*
  * hva order of memslot_first_hva and memslot_next_hva is by start, then by id;
  * several slots may share host memory, so one hva may meet several slots.
@@ -116,7 +110,7 @@ struct hv_memory_region_req {
 
 /*
  * Create, delete, move or change the flags of one memslot. Takes slots_lock;
- * sleeps (grace periods). -EINVAL alignment, flags, slot number, wrap;
+ * sleeps (grace periods). -EINVAL alignment, flags, slot number, beyond 2^52;
  * -EEXIST overlap; -ENOMEM. A failed call changes nothing.
  */
 int memslot_set_region(struct hv_vm *vm, struct hv_memory_region_req *req);

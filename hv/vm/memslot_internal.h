@@ -10,10 +10,10 @@
  *
  * Each address space has two sets. Readers see the active one, the updater prepares the
  * other one, publishes it, waits until nobody reads the former, and brings that up to
- * date as well. The trees are persistent: both sets have the same one, except while an
- * update is under way, when they share all but the nodes on its path. A slot has a
- * version for each set, at one place. So an update costs O(log n), and when only flags
- * change (INVALID is one) no tree is touched.
+ * date as well. The sets are two views of the same trees, which share all nodes but those
+ * that an update is changing (slot_tree.h). A slot has a version for each set, at one
+ * place. So an update costs O(log n), and when only flags change (INVALID is one) no tree
+ * is touched.
  */
 #ifndef HV_VM_MEMSLOT_INTERNAL_H
 #define HV_VM_MEMSLOT_INTERNAL_H
@@ -39,12 +39,11 @@ struct slot_place {
 /* One set. All of it [S] while inactive, immutable but for `generation` while active. */
 struct hv_memslots {
 	_Atomic uint64_t generation;
-	unsigned int idx; /* which version of the slots belongs to this set */
+	unsigned int idx; /* which view, and which version of the slots, is this set's */
 	unsigned int as_id;
 	unsigned int count;
-	const struct slot_tnode *gfn_root; /* of first to last gfn */
-	const struct slot_tnode *hva_root; /* of hva_key() to hva_key_last() */
-	struct slot_place **table;	   /* [I] the address space's, in leaves */
+	struct slot_tree gfn, hva; /* of guest frames; of host pages, which slots may share */
+	struct slot_place **table; /* [I] the address space's, in leaves */
 } __attribute__((aligned(64)));
 
 struct hv_slot_sets {
@@ -54,20 +53,6 @@ struct hv_slot_sets {
 	/* [S] to add a leaf, which stays until the VM ends; read under RCU */
 	struct slot_place *table[HV_ADDRESS_SPACE_NUM][SLOT_ID_LEAVES];
 };
-
-/* Slots may share host memory: the id makes the key of the hva tree unique. */
-_Static_assert(HV_MEM_SLOTS_MAX <= 1 << 16, "an id fits below the page number of a key");
-
-static inline uint64_t hva_key(hv_hva_t hva, unsigned int id)
-{
-	return hva >> HV_PAGE_SHIFT << 16 | id;
-}
-
-/* Of the page that has hva: above each key of that page. */
-static inline uint64_t hva_key_last(hv_hva_t hva)
-{
-	return hva_key(hva, 0xffff);
-}
 
 /* Both sets of each address space, empty, the first one active. -ENOMEM. */
 int memslots_create(struct hv_vm *vm);

@@ -5,17 +5,17 @@
  * One step from set A (active) to set B (memslot_internal.h says what they share):
  *
  *	slots_lock, slots_arch_lock
- *	change B: its version of the slot, its roots of the trees
+ *	change B: its version of the slot, its view of the trees
  *	slots_publish: B.generation = A.generation | IN_PROGRESS;
  *	               wait for mn_active_invalidate_count == 0; active = B
  *	drop slots_arch_lock
  *	slots_settle: grace period (nobody reads A); B.generation = the next one;
- *	              A's roots are B's, and the nodes that B has replaced are free
+ *	              A's view of the trees is B's, nodes that B has replaced are free
  *	A's version of the slot is B's
  *
  * Nothing of that can fail: nodes for the trees are reserved before, and what the MMU and
- * the log need is allocated before. (Two versions at one place: Linux 5.17 has each slot in
- * two sets of trees in this way. Persistent trees: so that a set that becomes active is not
+ * the log need is allocated before. (Two sets through which the same slots run: Linux
+ * 5.17. That they share what is in the trees keeps a set that becomes active from being
  * all new to the caches of those who look slots up.)
  *
  * slots_arch_lock covers all from the reading of the current slots to the
@@ -36,7 +36,8 @@
 #include "hv/vm/dirty_internal.h"
 #include "hv/vm/memslot_internal.h"
 
-#define USER_FLAGS (HV_MEM_LOG_DIRTY_PAGES | HV_MEM_READONLY)
+#define GPA_BITS_MAX 52
+#define USER_FLAGS   (HV_MEM_LOG_DIRTY_PAGES | HV_MEM_READONLY)
 
 /* ---- sets: slots_lock held, the set is not active ------------------------------------------ */
 
@@ -52,6 +53,11 @@ static struct hv_memslots *set_inactive(struct hv_vm *vm, unsigned int as_id)
 	return &vm->slot_sets->set[as_id][!active];
 }
 
+static uint64_t host_page(const struct hv_memslot *slot)
+{
+	return slot->userspace_addr >> HV_PAGE_SHIFT;
+}
+
 /*
  * Make this the set's version of the slot; without pages: none. The trees hear of it if it
  * comes, goes or moves; its host memory stays the same all its life.
@@ -64,16 +70,16 @@ static void set_change(struct hv_vm *vm, struct hv_memslots *set, struct slot_pl
 	bool moves = old->base_gfn != new->base_gfn;
 
 	if (old->npages && (!new->npages || moves))
-		slot_tree_erase(pool, &set->gfn_root, old->base_gfn);
+		slot_tree_erase(pool, &set->gfn, old->base_gfn, old->id);
 	if (new->npages && (!old->npages || moves))
-		slot_tree_insert(pool, &set->gfn_root, new->base_gfn,
-				 new->base_gfn + new->npages - 1, new->id);
+		slot_tree_insert(pool, &set->gfn, new->base_gfn, new->base_gfn + new->npages - 1,
+				 new->id);
 	if (old->npages && !new->npages) {
-		slot_tree_erase(pool, &set->hva_root, hva_key(old->userspace_addr, old->id));
+		slot_tree_erase(pool, &set->hva, host_page(old), old->id);
 		set->count--;
 	} else if (new->npages && !old->npages) {
-		slot_tree_insert(pool, &set->hva_root, hva_key(new->userspace_addr, new->id),
-				 hva_key_last(memslot_hva_end(new) - 1), new->id);
+		slot_tree_insert(pool, &set->hva, host_page(new), host_page(new) + new->npages - 1,
+				 new->id);
 		set->count++;
 	}
 	*old = *new;
@@ -85,8 +91,8 @@ static void set_catch_up(struct hv_vm *vm, unsigned int as_id)
 	struct hv_memslots *from = set_active(vm, as_id), *to = set_inactive(vm, as_id);
 
 	to->count = from->count;
-	to->gfn_root = from->gfn_root;
-	to->hva_root = from->hva_root;
+	to->gfn.root = from->gfn.root;
+	to->hva.root = from->hva.root;
 	slot_pool_settle(&vm->slot_sets->pool);
 }
 
@@ -322,7 +328,8 @@ static int req_check(const struct hv_memory_region_req *req)
 		return -EINVAL;
 	if (req->slot >> 16 >= HV_ADDRESS_SPACE_NUM || (req->slot & 0xffff) >= HV_MEM_SLOTS_MAX)
 		return -EINVAL;
-	if (req->gpa + req->size < req->gpa)
+	/* Nor has any processor more address bits. */
+	if (req->gpa + req->size < req->gpa || req->gpa + req->size > 1ULL << GPA_BITS_MAX)
 		return -EINVAL;
 	return req->size >> HV_PAGE_SHIFT > HV_MEM_MAX_NR_PAGES ? -EINVAL : 0;
 }
@@ -368,18 +375,28 @@ static bool overlaps(struct hv_memslots *slots, unsigned int id, hv_gfn_t start,
 
 /*
  * Of a slot among many, neither its versions nor its leaves of the trees are in the cache.
- * Ask for them before the first grace period, not one after the other when they are needed.
+ * Ask for them early, not one after the other when they are needed.
  */
+static void place_prefetch(struct hv_vm *vm, unsigned int as_id, unsigned int id)
+{
+	struct slot_place *leaf = hv_rcu_dereference(vm->slot_sets->table[as_id][id / SLOT_ID_LEAF]);
+
+	if (leaf) {
+		__builtin_prefetch(&leaf[id % SLOT_ID_LEAF].version[0]);
+		__builtin_prefetch(&leaf[id % SLOT_ID_LEAF].version[1]);
+	}
+}
+
 static void update_prefetch(const struct slot_update *u)
 {
 	const struct hv_memslots *set = set_active(u->vm, u->as_id);
-	const struct hv_memslot *slot = u->change == HV_MR_CREATE ? &u->new : &u->old;
 
-	if (u->change == HV_MR_FLAGS_ONLY)
-		return;
-	slot_tree_prefetch(set->gfn_root, slot->base_gfn);
-	if (u->change != HV_MR_MOVE)
-		slot_tree_prefetch(set->hva_root, hva_key(slot->userspace_addr, slot->id));
+	if (u->change == HV_MR_DELETE || u->change == HV_MR_MOVE)
+		slot_tree_prefetch(&set->gfn, u->old.base_gfn, u->old.id);
+	if (u->change == HV_MR_DELETE)
+		slot_tree_prefetch(&set->hva, host_page(&u->old), u->old.id);
+	if (u->change == HV_MR_CREATE)
+		slot_tree_prefetch(&set->hva, host_page(&u->new), u->new.id);
 }
 
 /* Everything that the update allocates, but the MMU's part. -ENOMEM: nothing is left. */
@@ -387,9 +404,11 @@ static int update_alloc(struct slot_update *u, const struct hv_memory_region_req
 {
 	unsigned int id = req->slot & 0xffff;
 	struct hv_vm *vm = u->vm;
+	const struct hv_memslots *set = set_active(vm, u->as_id);
 
 	if (place_reserve(vm, u->as_id, id) ||
-	    slot_pool_reserve(&vm->slot_sets->pool, 2 * SLOT_TREE_CHANGE_NODES))
+	    slot_pool_reserve(&vm->slot_sets->pool, &set->gfn,
+			      u->change == HV_MR_MOVE ? &set->gfn : &set->hva))
 		return -ENOMEM;
 	u->place = place_of(vm, u->as_id, id);
 	if (u->change == HV_MR_DELETE)
@@ -439,6 +458,7 @@ int memslot_set_region(struct hv_vm *vm, struct hv_memory_region_req *req)
 
 	if (r)
 		return r;
+	place_prefetch(vm, as_id, req->slot & 0xffff); /* leaves of the table stay */
 	hv_mutex_lock(&vm->slots_lock);
 	before = hv_memslots_generation(set_active(vm, as_id));
 	r = set_region_locked(vm, req);
@@ -566,6 +586,8 @@ int memslots_create(struct hv_vm *vm)
 			struct hv_memslots *set = &vm->slot_sets->set[as_id][i];
 
 			set->idx = i;
+			set->gfn.view = i;
+			set->hva.view = i;
 			set->as_id = as_id;
 			set->table = vm->slot_sets->table[as_id];
 			atomic_init(&set->generation, as_id);

@@ -202,7 +202,7 @@ struct hv_vcpu {
 		_Atomic uint64_t entries, halts, irq_injections, nmi_injections, mmio, pio,
 			pf_taken, pf_fixed, pf_fast, pf_spurious, pf_retry, mmio_cache_hits,
 			mmio_cache_stale, mmio_cache_misses, tlb_flushes, dirty_ring_full, blocked_ns,
-			run_ns, pages_dirtied;
+			run_ns, pages_dirtied, emulated; /* instructions, by hv/x86 on its behalf */
 	} stats;				/* [a] relaxed counters */
 };
 

@@ -148,6 +148,22 @@ static double fault_rate(unsigned int n, uint64_t per_thread, uint64_t step, uin
 	return (t1 - t0) * 1000.0 / (double)(per_thread / step);
 }
 
+#define ROUNDS 5
+
+/* The best of some rounds: what the neighbours of a shared machine take is in the others. */
+static double best_rate(unsigned int n, uint64_t per_thread, uint64_t step, uint64_t skew, double *cpu)
+{
+	double wall = 1e18, c;
+	int i;
+
+	*cpu = 1e18;
+	for (i = 0; i < ROUNDS; i++) {
+		wall = hv_min(wall, fault_rate(n, per_thread, step, skew, &c));
+		*cpu = hv_min(*cpu, c);
+	}
+	return wall;
+}
+
 /*
  * Wall time tells the rate where there are two idle CPUs. CPU time of the threads
  * is what is left to compare where there are not.
@@ -156,8 +172,8 @@ static void faults_of(const char *name, uint64_t per_thread, uint64_t step, uint
 {
 	double a, b, ca, cb;
 
-	a = fault_rate(1, per_thread, step, skew, &ca);
-	b = fault_rate(2, per_thread, step, skew, &cb);
+	a = best_rate(1, per_thread, step, skew, &ca);
+	b = best_rate(2, per_thread, step, skew, &cb);
 	printf("fault %s: %.0f ns of CPU time (%.2f of a host minor fault), %.0f ns; 2 threads: %.0f ns "
 	       "of CPU time, %.0f ns, rate x%.2f (x%.2f by CPU time)\n",
 	       name, ca, ca / host_fault_ns, a, cb, b, 2 * a / b, 2 * ca / cb);
@@ -178,8 +194,6 @@ static void fill(struct mx *m, uint64_t size)
 	CHECK(mmu_reload(job.v->vcpu) == 0);
 	fault_range(&job);
 }
-
-#define ROUNDS 5
 
 static int by_value(const void *a, const void *b)
 {

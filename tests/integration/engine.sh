@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The engine's methods while a guest works: it writes to 16 pages from 0x10000 on, round
-# and round, under each kind of paging. (SVM: without EPT, VMX has no real mode in guests.)
+# and round, under each kind of paging. (SVM: without EPT, VMX has no real mode
+# in guests, and each instruction is emulated: that is another guest, at the end.)
 . "$HVD_SRCDIR/tests/integration/lib.sh"
 
 # start: mov $0x1000,%bx; 1: mov %bx,%es; incw %es:0; add $0x100,%bx; cmp $0x2000,%bx; jb 1b; jmp start
@@ -88,5 +89,16 @@ for paging in tdp shadow; do
 	check "$d: still works" goes_on
 	is "$d: ends" "$(err domain.destroy "{\"domain\":\"$d\"}")" ok
 done
+
+instructions() {
+	res vcpu.list "{\"domain\":\"$d\"}" '.vcpus[0].instructions'
+}
+d=emulated
+is "$d: runs" "$(res domain.create "$(config $d "\"engine\":{\"paging\":\"shadow\",\"vendor\":\"vmx\"}")" .state)" '"running"'
+check "$d: works" goes_on
+n=$(instructions)
+check "$d: still works" goes_on
+check "$d: its instructions are counted" [ "$(instructions)" -gt "$n" ]
+is "$d: ends" "$(err domain.destroy "{\"domain\":\"$d\"}")" ok
 stop_hvd
 finish

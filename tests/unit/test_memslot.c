@@ -42,12 +42,12 @@ static void check_sets(void)
 		struct hv_memslots *set = vm->slot_sets->set[as_id];
 
 		for (i = 0; i < 2; i++) {
-			assert_int_equal(slot_tree_check(set[i].gfn_root), (int)set[i].count);
-			assert_int_equal(slot_tree_check(set[i].hva_root), (int)set[i].count);
+			assert_int_equal(slot_tree_check(&set[i].gfn), (int)set[i].count);
+			assert_int_equal(slot_tree_check(&set[i].hva), (int)set[i].count);
 		}
 		assert_int_equal(set[0].count, set[1].count);
-		assert_ptr_equal(set[0].gfn_root, set[1].gfn_root);
-		assert_ptr_equal(set[0].hva_root, set[1].hva_root);
+		assert_ptr_equal(set[0].gfn.root, set[1].gfn.root);
+		assert_ptr_equal(set[0].hva.root, set[1].hva.root);
 		for (id = 0; id < HV_MEM_SLOTS_MAX; id++) {
 			struct hv_memslot *a = memslot_by_id(&set[0], id);
 			struct hv_memslot *b = memslot_by_id(&set[1], id);
@@ -105,6 +105,7 @@ static void test_bad_requests(void **state)
 	assert_int_equal(vf_slot(vm, 0, 0, MIB, (1ULL << 47) - MIB, 0), -EINVAL);
 	assert_int_equal(vf_slot(vm, 0, 0, MIB, ~0xfffULL, 0), -EINVAL);
 	assert_int_equal(vf_slot(vm, 0, ~0xfffULL, MIB, HVA0, 0), -EINVAL);
+	assert_int_equal(vf_slot(vm, 0, (1ULL << 52) - MIB + 4096, MIB, HVA0, 0), -EINVAL);
 	assert_int_equal(vf_slot(vm, HV_MEM_SLOTS_MAX, 0, MIB, HVA0, 0), -EINVAL);
 	assert_int_equal(vf_slot(vm, HV_ADDRESS_SPACE_NUM << 16, 0, MIB, HVA0, 0), -EINVAL);
 	assert_int_equal(vf_slot(vm, 0, 0, (HV_MEM_MAX_NR_PAGES + 1) << 12, HVA0, 0), -EINVAL);
