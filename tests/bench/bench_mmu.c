@@ -74,6 +74,7 @@ struct fault_job {
 	hv_gpa_t start, end, step;
 	pthread_barrier_t *barrier;
 	uint64_t cpu_ns; /* out: of the thread, in the faults */
+	double from_us, to_us;
 };
 
 static void fault_one(struct mx_vcpu *v, hv_gpa_t gpa)
@@ -106,7 +107,9 @@ static void *fault_thread(void *arg)
 	CHECK(mmu_reload(job->v->vcpu) == 0);
 	pthread_barrier_wait(job->barrier);
 	start = cpu_ns(CLOCK_THREAD_CPUTIME_ID);
+	job->from_us = now_us();
 	fault_range(job);
+	job->to_us = now_us();
 	job->cpu_ns = cpu_ns(CLOCK_THREAD_CPUTIME_ID) - start;
 	hv_rcu_unregister_thread();
 	return NULL;
@@ -122,25 +125,24 @@ static double fault_rate(unsigned int n, uint64_t per_thread, uint64_t step, uin
 	struct fault_job job[2];
 	pthread_barrier_t barrier;
 	pthread_t t[2];
-	double t0, t1;
+	double t0 = 1e18, t1 = 0;
 	unsigned int i;
 
 	CHECK(mx_slot(m, 0, 0, n * per_thread, hv_region_hva(r) + (skew << 12), 0) == 0);
-	pthread_barrier_init(&barrier, NULL, n + 1);
+	pthread_barrier_init(&barrier, NULL, n);
 	for (i = 0; i < n; i++) {
 		job[i] = (struct fault_job){ .v = &m->v[i], .start = i * per_thread,
 					     .end = (i + 1) * per_thread, .step = step,
 					     .barrier = &barrier };
 		CHECK(pthread_create(&t[i], NULL, fault_thread, &job[i]) == 0);
 	}
-	pthread_barrier_wait(&barrier);
-	t0 = now_us();
-	for (i = 0; i < n; i++)
-		pthread_join(t[i], NULL);
-	t1 = now_us();
 	*cpu = 0;
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		pthread_join(t[i], NULL);
+		t0 = hv_min(t0, job[i].from_us);
+		t1 = hv_max(t1, job[i].to_us);
 		*cpu += (double)job[i].cpu_ns / (double)(per_thread / step) / n;
+	}
 	pthread_barrier_destroy(&barrier);
 	mx_slot(m, 0, 0, 0, 0, 0);
 	hv_region_destroy(r);
