@@ -38,6 +38,7 @@ static const struct schema cmdline_schema = { .kind = SCHEMA_STRING, .max = CMDL
 struct engine_raw {
 	const char *processor;
 	int vendor, paging;
+	bool apicv;
 };
 
 static const struct schema_field engine_fields[] = {
@@ -47,6 +48,9 @@ static const struct schema_field engine_fields[] = {
 		     "The virtualization instructions to use.", .dflt = "auto"),
 	SCHEMA_FIELD(struct engine_raw, paging, &paging_schema, 0,
 		     "Two-dimensional paging, or shadow page tables.", .dflt = "tdp"),
+	SCHEMA_FIELD(struct engine_raw, apicv, &schema_bool, 0,
+		     "Let the processor deliver interrupts by itself where it can: vmx with tdp.",
+		     .dflt = "true"),
 	{ 0 }
 };
 static const struct schema engine_schema = { .kind = SCHEMA_OBJECT, .fields = engine_fields };
@@ -219,7 +223,7 @@ int domain_config_decode(json_t *json, const char *base, struct domain_config *o
 		.memory = raw.memory,
 		.memory_backing = raw.memory_backing,
 		.engine = { raw.engine.processor, vendor_names[raw.engine.vendor],
-			    paging_names[raw.engine.paging] },
+			    paging_names[raw.engine.paging], raw.engine.apicv },
 		.cpu = { raw.cpu.model },
 		.boot = { raw.boot.kind, raw.boot.kernel, raw.boot.initrd, raw.boot.cmdline },
 		.disks = raw.disks,

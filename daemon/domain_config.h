@@ -5,6 +5,8 @@
 #ifndef DAEMON_DOMAIN_CONFIG_H
 #define DAEMON_DOMAIN_CONFIG_H
 
+#include <stdbool.h>
+
 #include "api/schema.h"
 
 enum domain_action { ACTION_DESTROY, ACTION_RESTART, ACTION_PRESERVE };
@@ -18,6 +20,7 @@ struct domain_config {
 	int memory_backing;		/* index of domain_backing_names */
 	struct {
 		const char *processor, *vendor, *paging;
+		bool apicv;
 	} engine;
 	struct {
 		const char *model;	/* NULL: the engine's default */

@@ -394,6 +394,7 @@ static void start_machine(struct engine_call *op)
 		.processor = c->engine.processor,
 		.vendor = c->engine.vendor,
 		.paging = c->engine.paging,
+		.no_apicv = !c->engine.apicv,
 		.cpu_model = c->cpu.model,
 		.memory_backing = (enum hv_mem_backing)c->memory_backing,
 		.memory_fd = -1,

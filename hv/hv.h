@@ -96,6 +96,7 @@ struct hv_vm_config {
 	const char *paging;    /* "tdp", "shadow" or NULL */
 	const char *cpu_model; /* "baseline-v1".."v3", "host" or NULL */
 	bool irqchip;	       /* in-engine PIC, I/O APIC, local APICs, PIT */
+	bool no_apicv;	       /* with irqchip: every interrupt and EOI through the engine */
 };
 int hv_vm_create(const struct hv_vm_config *config, struct hv_vm **out);
 void hv_vm_release(struct hv_vm *vm);
@@ -334,6 +335,7 @@ struct hv_machine_config {
 	unsigned int vcpus; /* 1..HV_CAP_NR_VCPUS */
 	uint64_t memory;    /* bytes, multiple of 1 MiB */
 	const char *processor, *vendor, *paging, *cpu_model; /* as hv_vm_config */
+	bool no_apicv;					     /* as hv_vm_config */
 	enum hv_mem_backing memory_backing;
 	int memory_fd; /* -1, or the RAM to adopt (migration, restore) */
 	bool memory_private; /* memory_fd is mapped copy-on-write and never written */

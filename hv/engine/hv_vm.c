@@ -60,6 +60,7 @@ static int finish_vm(struct hv_vm *vm, const struct hv_vm_config *config)
 
 	if (r)
 		return r;
+	vm->apicv = config->irqchip && !config->no_apicv;
 	return config->irqchip ? irqchip_create(vm) : 0;
 }
 

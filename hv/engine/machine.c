@@ -554,6 +554,7 @@ static int build(struct hv_machine *m, struct hv_machine_config *config)
 		.processor = config->processor,
 		.vendor = config->vendor,
 		.paging = config->paging,
+		.no_apicv = config->no_apicv,
 		.cpu_model = config->cpu_model,
 		.irqchip = true,
 	};

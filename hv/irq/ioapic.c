@@ -86,19 +86,43 @@ int ioapic_set_irq_locked(struct hv_irqchip *chip, unsigned int pin, int source,
 	return ioapic_service(chip, pin);
 }
 
-void ioapic_update_vectors_locked(struct ioapic *ioapic)
+/*
+ * A level-triggered pin, masked or not since its interrupt may be in service, and the
+ * PIT's, which counts the ticks that were taken.
+ */
+static bool ioapic_hears_eoi(uint64_t entry, unsigned int pin)
 {
-	uint64_t map[4] = { 0 };
+	return (entry & REDIR_LEVEL) || (pin == 2 && !(entry & REDIR_MASKED));
+}
+
+void ioapic_update_vectors_locked(struct hv_irqchip *chip)
+{
+	struct ioapic *ioapic = &chip->ioapic;
+	uint64_t map[4] = { 0 }, exits[4] = { 0 };
+	bool changed = false;
 	unsigned int pin, i;
 
 	for (pin = 0; pin < HV_IOAPIC_PINS; pin++) {
-		uint64_t entry = ioapic->s.redirtbl[pin];
+		uint64_t entry = ioapic->s.redirtbl[pin], bit = 1ULL << (entry & 63);
 
 		if (!(entry & REDIR_MASKED) || (entry & REDIR_REMOTE_IRR))
-			map[(entry & 0xff) / 64] |= 1ULL << (entry & 63);
+			map[(entry & 0xff) / 64] |= bit;
+		if (ioapic_hears_eoi(entry, pin))
+			exits[(entry & 0xff) / 64] |= bit;
 	}
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < 4; i++) {
 		atomic_store(&ioapic->vectors[i], map[i]);
+		changed |= atomic_exchange(&ioapic->eoi_exits[i], exits[i]) != exits[i];
+	}
+	/* A vCPU in guest mode leaves it before it takes what is sent from now on. */
+	if (changed && chip->vm->apicv)
+		vm_make_all_requests(chip->vm, HV_REQ_APICV_UPDATE);
+}
+
+void ioapic_eoi_exits(struct ioapic *ioapic, uint64_t vectors[4])
+{
+	for (unsigned int i = 0; i < 4; i++)
+		vectors[i] = atomic_load(&ioapic->eoi_exits[i]);
 }
 
 /* IRQ 0's pin tells the PIT that its tick was taken. */
@@ -129,7 +153,7 @@ void ioapic_eoi(struct hv_vm *vm, int vector)
 		if (ioapic->s.irr & (1U << pin))
 			ioapic_service(chip, pin);
 	}
-	ioapic_update_vectors_locked(ioapic);
+	ioapic_update_vectors_locked(chip);
 	hv_spin_unlock(&chip->lock);
 }
 
@@ -166,9 +190,9 @@ static void ioapic_redir_write(struct hv_irqchip *chip, unsigned int pin, bool h
 	/* Remote IRR has no meaning for edges; drivers switch to edge and back to clear it. */
 	if (!(*entry & REDIR_LEVEL))
 		*entry &= ~REDIR_REMOTE_IRR;
+	ioapic_update_vectors_locked(chip);
 	if ((*entry & REDIR_LEVEL) && (ioapic->s.irr & (1U << pin)))
 		ioapic_service(chip, pin);
-	ioapic_update_vectors_locked(ioapic);
 }
 
 static void ioapic_reg_write(struct hv_irqchip *chip, uint32_t value)
@@ -235,7 +259,7 @@ void ioapic_reset_locked(struct hv_irqchip *chip)
 	memset(ioapic->sources, 0, sizeof(ioapic->sources));
 	for (pin = 0; pin < HV_IOAPIC_PINS; pin++)
 		ioapic->s.redirtbl[pin] = REDIR_MASKED;
-	ioapic_update_vectors_locked(ioapic);
+	ioapic_update_vectors_locked(chip);
 }
 
 int ioapic_create(struct hv_vm *vm)
@@ -275,7 +299,7 @@ int irqchip_set_ioapic(struct hv_vm *vm, const struct hv_ioapic_state *in)
 	ioapic->s.padding = 0;
 	/* Who held a line up is known again when the devices' states are loaded. */
 	memset(ioapic->sources, 0, sizeof(ioapic->sources));
-	ioapic_update_vectors_locked(ioapic);
+	ioapic_update_vectors_locked(vm->irqchip);
 	hv_spin_unlock(&vm->irqchip->lock);
 	return 0;
 }

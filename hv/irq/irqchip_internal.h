@@ -223,6 +223,8 @@ struct ioapic {
 	uint32_t sources[HV_IOAPIC_PINS];
 	/* Vectors that some pin would send: an EOI of another one need not take the lock. */
 	_Atomic uint64_t vectors[4];
+	/* Vectors whose EOI this chip or the PIT has to hear of from a virtualised APIC. */
+	_Atomic uint64_t eoi_exits[4];
 	struct hv_io_device dev;
 };
 
@@ -232,7 +234,10 @@ void ioapic_reset_locked(struct hv_irqchip *chip);
 int ioapic_set_irq_locked(struct hv_irqchip *chip, unsigned int pin, int source, int level);
 /* A local APIC's EOI of a vector. Any thread, without the lock. */
 void ioapic_eoi(struct hv_vm *vm, int vector);
-void ioapic_update_vectors_locked(struct ioapic *ioapic);
+/* After a change of the entries, before anything is sent by the new ones. */
+void ioapic_update_vectors_locked(struct hv_irqchip *chip);
+/* Any thread. */
+void ioapic_eoi_exits(struct ioapic *ioapic, uint64_t vectors[4]);
 
 /* ---- PIT ------------------------------------------------------------------------------------- */
 struct pit {

@@ -61,11 +61,20 @@ static bool lapic_match(const struct hv_lapic *apic, const struct lapic_message 
 	}
 }
 
+/* As hv_vendor_ops.deliver_posted. */
+static int deliver_posted(struct hv_vcpu *vcpu, uint8_t vector)
+{
+	const struct hv_vendor_ops *vendor = vcpu->vm->vendor;
+
+	return vendor && vendor->deliver_posted ? vendor->deliver_posted(vcpu, vector) : -1;
+}
+
 /* A fixed interrupt: TMR tells level from edge until EOI, IRR holds it. 1, or 0 if it was there. */
 static int accept_fixed(struct hv_lapic *apic, const struct lapic_message *msg)
 {
 	unsigned int word = msg->vector / 32;
 	uint32_t bit = 1U << (msg->vector % 32), old;
+	int posted;
 
 	if (!lapic_sw_enabled(apic))
 		return -1;
@@ -81,6 +90,9 @@ static int accept_fixed(struct hv_lapic *apic, const struct lapic_message *msg)
 		__atomic_fetch_or(lapic_reg_ptr(apic, LAPIC_TMR + word), bit, __ATOMIC_SEQ_CST);
 	else
 		__atomic_fetch_and(lapic_reg_ptr(apic, LAPIC_TMR + word), ~bit, __ATOMIC_SEQ_CST);
+	posted = deliver_posted(apic->vcpu, msg->vector);
+	if (posted >= 0)
+		return posted && !(lapic_reg(apic, LAPIC_IRR + word) & bit);
 	/* Pairs with the exchange of the requests at entry: IRR first, then the request. */
 	old = __atomic_fetch_or(lapic_reg_ptr(apic, LAPIC_IRR + word), bit, __ATOMIC_SEQ_CST);
 	lapic_kick(apic->vcpu);

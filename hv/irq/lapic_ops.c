@@ -50,7 +50,10 @@ static int ops_pending_interrupt(struct hv_vcpu *vcpu)
 		vector = pic_peek_irq_locked(chip);
 		hv_spin_unlock(&chip->lock);
 	}
-	return vector >= 0 ? vector : apic_pending(vcpu->apic);
+	if (vector >= 0)
+		return vector;
+	/* The processor delivers the APIC's own by itself. */
+	return atomic_load(&vcpu->apicv_active) ? -1 : apic_pending(vcpu->apic);
 }
 
 static int ops_ack_interrupt(struct hv_vcpu *vcpu)
@@ -194,8 +197,7 @@ static int wrmsr_base(struct hv_vcpu *vcpu, uint64_t value)
 	if (!(value & LAPIC_BASE_ENABLE))
 		lapic_timer_stop(apic);
 	vcpu_make_request(vcpu, HV_REQ_EVENT);
-	if (vcpu->vm->vendor && vcpu->vm->vendor->apicv_refresh)
-		vcpu_make_request(vcpu, HV_REQ_APICV_UPDATE);
+	vcpu_make_request(vcpu, HV_REQ_APICV_UPDATE);
 	return 0;
 }
 
@@ -268,15 +270,38 @@ static void ops_eoi(struct hv_vcpu *vcpu, int vector)
 	lapic_eoi(vcpu->apic, true, vector);
 }
 
+/* The vCPU does not run, or this is its thread. */
+static void lapic_collect_posted(struct hv_vcpu *vcpu)
+{
+	if (vcpu->vm->vendor && vcpu->vm->vendor->sync_posted)
+		vcpu->vm->vendor->sync_posted(vcpu);
+}
+
 static void ops_vcpu_reset(struct hv_vcpu *vcpu, bool init_event)
 {
-	if (vcpu->apic)
-		lapic_reset(vcpu->apic, init_event);
+	if (!vcpu->apic)
+		return;
+	lapic_collect_posted(vcpu); /* to be forgotten with the rest of IRR */
+	lapic_reset(vcpu->apic, init_event);
+	vcpu_make_request(vcpu, HV_REQ_APICV_UPDATE);
 }
 
 static void *ops_apic_page(struct hv_vcpu *vcpu)
 {
 	return vcpu->apic->regs;
+}
+
+static void ops_apic_written(struct hv_vcpu *vcpu, unsigned int offset)
+{
+	unsigned int reg = offset >> 4;
+
+	if (reg < LAPIC_NR_REGS)
+		lapic_write(vcpu->apic, reg, lapic_reg(vcpu->apic, reg));
+}
+
+static void ops_eoi_exits(struct hv_vcpu *vcpu, uint64_t vectors[4])
+{
+	ioapic_eoi_exits(&vcpu->vm->irqchip->ioapic, vectors);
 }
 
 const struct hv_irqchip_ops hv_irqchip_pc = {
@@ -294,6 +319,8 @@ const struct hv_irqchip_ops hv_irqchip_pc = {
 	.vcpu_destroy = irqchip_vcpu_destroy,
 	.vm_destroy = irqchip_destroy,
 	.apic_page = ops_apic_page,
+	.eoi_exits = ops_eoi_exits,
+	.apic_written = ops_apic_written,
 };
 
 /* ---- creation, state --------------------------------------------------------------------------- */
@@ -356,6 +383,7 @@ void irqchip_get_lapic(struct hv_vcpu *vcpu, struct hv_lapic_state *out)
 	unsigned int reg;
 
 	memset(out, 0, sizeof(*out));
+	lapic_collect_posted(vcpu);
 	out->base = lapic_base(apic);
 	out->tsc_deadline = lapic_timer_get_deadline(apic);
 	out->timer_remaining_ns = lapic_timer_remaining(apic);
@@ -380,6 +408,7 @@ int irqchip_set_lapic(struct hv_vcpu *vcpu, const struct hv_lapic_state *in)
 	if (err)
 		return err;
 	lapic_timer_stop(apic);
+	lapic_collect_posted(vcpu);
 	atomic_store(&apic->base, in->base);
 	for (reg = 0; reg < LAPIC_NR_REGS; reg++)
 		lapic_reg_set(apic, reg, in->regs[reg]);
@@ -390,6 +419,7 @@ int irqchip_set_lapic(struct hv_vcpu *vcpu, const struct hv_lapic_state *in)
 		lapic_timer_set_deadline(apic, in->tsc_deadline);
 	else
 		lapic_timer_restore(apic, in->timer_remaining_ns);
+	vcpu_make_request(vcpu, HV_REQ_APICV_UPDATE);
 	lapic_kick(vcpu);
 	return 0;
 }

@@ -225,15 +225,6 @@ static void update_cr8_intercept(struct hv_vcpu *vcpu, int tpr, int irr)
 {
 }
 
-static bool deliver_posted(struct hv_vcpu *vcpu, uint8_t vector)
-{
-	return false;
-}
-
-static void apicv_refresh(struct hv_vcpu *vcpu)
-{
-}
-
 static void write_tsc_offset(struct hv_vcpu *vcpu, uint64_t offset)
 {
 	svm_control(vcpu)->tsc_offset = offset;
@@ -310,8 +301,6 @@ const struct hv_vendor_ops hv_vendor_svm = {
 	.enable_irq_window = svm_enable_irq_window,
 	.enable_nmi_window = svm_enable_nmi_window,
 	.update_cr8_intercept = update_cr8_intercept,
-	.deliver_posted = deliver_posted,
-	.apicv_refresh = apicv_refresh,
 	.write_tsc_offset = write_tsc_offset,
 	.update_exception_bitmap = update_exception_bitmap,
 	.update_cpu_dirty_logging = update_cpu_dirty_logging,

@@ -179,6 +179,7 @@ void steal_update(struct hv_vcpu *vcpu); /* HV_REQ_STEAL_UPDATE */
 int events_inject_pending(struct hv_vcpu *vcpu);
 void events_cancel(struct hv_vcpu *vcpu);
 bool events_deliverable(struct hv_vcpu *vcpu); /* something that ends HLT */
+void events_sync_posted(struct hv_vcpu *vcpu); /* posted interrupts to IRR, where the chips look */
 void events_process_nmi(struct hv_vcpu *vcpu);
 void events_reset(struct hv_vcpu *vcpu);
 int events_pending_interrupt(struct hv_vcpu *vcpu);

@@ -148,6 +148,20 @@ static int ack_interrupt(struct hv_vcpu *vcpu)
 	return chips ? chips->ack_interrupt(vcpu) : atomic_exchange(&vcpu->arch->user_interrupt, -1);
 }
 
+void events_sync_posted(struct hv_vcpu *vcpu)
+{
+	if (vcpu->vm->vendor->sync_posted && vcpu->vm->irqchip_ops)
+		vcpu->vm->vendor->sync_posted(vcpu);
+}
+
+/* An interrupt waits, whoever will deliver it. */
+static bool interrupt_waits(struct hv_vcpu *vcpu)
+{
+	if (atomic_load_explicit(&vcpu->apicv_active, memory_order_relaxed))
+		return vcpu->vm->irqchip_ops->has_events(vcpu);
+	return events_pending_interrupt(vcpu) >= 0;
+}
+
 bool events_deliverable(struct hv_vcpu *vcpu)
 {
 	struct hv_vcpu_arch *a = vcpu->arch;
@@ -157,7 +171,7 @@ bool events_deliverable(struct hv_vcpu *vcpu)
 		return true;
 	if ((a->nmi_pending || atomic_load(&a->nmi_queued)) && vcpu->vm->vendor->nmi_allowed(vcpu))
 		return true;
-	return (a->regs.rflags & X86_FL_IF) && events_pending_interrupt(vcpu) >= 0;
+	return (a->regs.rflags & X86_FL_IF) && interrupt_waits(vcpu);
 }
 
 /* ---- injection ----------------------------------------------------------------------------- */
@@ -275,6 +289,7 @@ int events_inject_pending(struct hv_vcpu *vcpu)
 	struct hv_vcpu_arch *a = vcpu->arch;
 	bool taken = reinject(vcpu);
 
+	events_sync_posted(vcpu);
 	if (a->exception.pending && !taken) {
 		/* What was under way is lost to the exception's handler: it comes again. */
 		apply_exception_payload(vcpu);

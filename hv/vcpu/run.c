@@ -133,7 +133,7 @@ static int handle_requests(struct hv_vcpu *vcpu)
 		steal_update(vcpu);
 	if (vcpu_check_request(vcpu, HV_REQ_NMI))
 		events_process_nmi(vcpu);
-	if (vcpu_check_request(vcpu, HV_REQ_APICV_UPDATE))
+	if (vcpu_check_request(vcpu, HV_REQ_APICV_UPDATE) && vendor->apicv_refresh)
 		vendor->apicv_refresh(vcpu);
 	return 1;
 }
@@ -256,6 +256,7 @@ static int block(struct hv_vcpu *vcpu)
 		if (r < 0)
 			return r;
 	}
+	events_sync_posted(vcpu);
 	if (wakes(vcpu))
 		atomic_store(&vcpu->mp_state, HV_MP_RUNNABLE);
 	if (atomic_load(&vcpu->mp_state) == HV_MP_RUNNABLE) {

@@ -256,6 +256,9 @@ static bool block_over(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vc
 	const struct hv_irqchip_ops *chips = vcpu->vm->irqchip_ops;
 	bool (*posted)(struct hv_vcpu *) = vcpu->vm->vendor->posted_pending;
 
+#ifdef HV_MUTATE_NO_POSTED_RECHECK
+	posted = NULL;
+#endif
 	if (vcpu_request_pending(vcpu) || (posted && posted(vcpu)))
 		return true;
 	/* The caller's own test is the stricter one: HLT with IF = 0 outlasts an interrupt. */
@@ -275,6 +278,24 @@ static void block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu))
 	atomic_store(&vcpu->blocked, 0);
 }
 
+/* An interrupt that is posted from here on notifies the CPU of the list: on it first. */
+static void posted_list_join(struct hv_vcpu *vcpu, unsigned int cpu)
+{
+	const struct hv_vendor_ops *vendor = vcpu->vm->vendor;
+
+	hv_test_point("before the wake-up list");
+	wakeup_add(vcpu, cpu);
+	if (vendor->posted_block)
+		vendor->posted_block(vcpu, cpu);
+}
+
+static void posted_list_leave(struct hv_vcpu *vcpu)
+{
+	if (vcpu->vm->vendor->posted_unblock)
+		vcpu->vm->vendor->posted_unblock(vcpu);
+	wakeup_del(vcpu);
+}
+
 void vcpu_block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu))
 {
 	int cpu = atomic_load_explicit(&vcpu->cpu, memory_order_relaxed);
@@ -286,12 +307,11 @@ void vcpu_block(struct hv_vcpu *vcpu, bool (*runnable)(struct hv_vcpu *vcpu))
 	hv_might_sleep("vcpu_block");
 	hv_trace(vcpu_block, vcpu->id);
 	begin = hv_clock_ns();
-	/* An interrupt that is posted from here on notifies the CPU of the list. */
 	if (posts)
-		wakeup_add(vcpu, (unsigned int)cpu);
+		posted_list_join(vcpu, (unsigned int)cpu);
 	block(vcpu, runnable);
 	if (posts)
-		wakeup_del(vcpu);
+		posted_list_leave(vcpu);
 	atomic_fetch_add_explicit(&vcpu->stats.blocked_ns, hv_clock_ns() - begin,
 				  memory_order_relaxed);
 }

@@ -70,10 +70,24 @@ struct hv_vendor_ops {
 	void (*enable_irq_window)(struct hv_vcpu *vcpu);
 	void (*enable_nmi_window)(struct hv_vcpu *vcpu);
 	void (*update_cr8_intercept)(struct hv_vcpu *vcpu, int tpr, int irr);
-	/* Any thread: a posted interrupt was written; make the processor look. False: kick instead. */
-	bool (*deliver_posted)(struct hv_vcpu *vcpu, uint8_t vector);
+	/*
+	 * Interrupts that the processor takes from the local APIC by itself, while
+	 * vcpu->apicv_active; all NULL where a vendor has none of it. Any thread: 1, posted,
+	 * and who has to look has been told; 0, the vector was posted already; -1, not
+	 * active: set IRR and kick.
+	 */
+	int (*deliver_posted)(struct hv_vcpu *vcpu, uint8_t vector);
 	/* Any thread: a posted interrupt waits for this vCPU (ON bit). NULL: assume one does. */
 	bool (*posted_pending)(struct hv_vcpu *vcpu);
+	/* Around a sleep of vcpu_block, on that CPU's wake-up list: who posts notifies the CPU. */
+	void (*posted_block)(struct hv_vcpu *vcpu, unsigned int cpu);
+	void (*posted_unblock)(struct hv_vcpu *vcpu);
+	/*
+	 * What was posted goes to IRR; also told that IRR or ISR were changed by our side. Own
+	 * thread, loaded or not, or any while the vCPU does not run.
+	 */
+	void (*sync_posted)(struct hv_vcpu *vcpu);
+	/* HV_REQ_APICV_UPDATE: the APIC's mode or the vectors whose EOI has to exit changed. */
 	void (*apicv_refresh)(struct hv_vcpu *vcpu);
 
 	void (*write_tsc_offset)(struct hv_vcpu *vcpu, uint64_t offset);

@@ -70,7 +70,11 @@ struct hv_irqchip_ops {
 	/* Teardown by the last vm_put, after no vCPU can run; may be NULL. */
 	void (*vcpu_destroy)(struct hv_vcpu *vcpu);
 	void (*vm_destroy)(struct hv_vm *vm);
-	void *(*apic_page)(struct hv_vcpu *vcpu); /* register page for APIC virtualisation */
+	/* For APIC virtualisation: the register page; the vectors, a bit each, whose EOI we have to see. */
+	void *(*apic_page)(struct hv_vcpu *vcpu);
+	void (*eoi_exits)(struct hv_vcpu *vcpu, uint64_t vectors[4]);
+	/* The guest wrote the register at this offset of the page: do what the write means. */
+	void (*apic_written)(struct hv_vcpu *vcpu, unsigned int offset);
 };
 
 struct hv_vm {
@@ -110,6 +114,7 @@ struct hv_vm {
 	struct hv_bus_map *buses[HV_BUS_NUM];	/* [R] */
 	const struct hv_irqchip_ops *irqchip_ops; /* [I] after machine creation */
 	struct hv_irqchip *irqchip;		/* [I] */
+	bool apicv;				/* [I] the processor may virtualise the local APICs */
 
 	struct hv_spinlock tsc_write_lock;
 	struct hv_tsc_sync *tsc_sync;		/* [T] hv/vm/tsc.c */
@@ -185,6 +190,7 @@ struct hv_vcpu {
 	struct hv_vcpu_arch *arch;		/* [I] hv/vcpu */
 	void *vendor_data;			/* [I] struct vmx_vcpu / svm_vcpu */
 	struct hv_lapic *apic;			/* [I] NULL without irqchip */
+	_Atomic bool apicv_active;		/* [a] interrupts are posted; set by its thread */
 	struct hv_dirty_ring *dirty_ring;	/* [I] NULL unless enabled */
 	struct hv_run *run;			/* [v] exit data */
 

@@ -103,15 +103,19 @@ static int vm_init(struct hv_vm *vm)
 	if (!v)
 		return -ENOMEM;
 	v->msr_bitmap = hv_zalloc_aligned(VMX_PAGE, VMX_PAGE);
-	if (!v->msr_bitmap)
+	v->msr_bitmap_x2apic = hv_zalloc_aligned(VMX_PAGE, VMX_PAGE);
+	if (!v->msr_bitmap || !v->msr_bitmap_x2apic)
 		goto out;
 	vmx_fill_msr_bitmap(v->msr_bitmap);
+	vmx_fill_msr_bitmap(v->msr_bitmap_x2apic);
+	vmx_pass_x2apic(v->msr_bitmap_x2apic);
 	r = vcpu_vm_create(vm);
 	if (r)
 		goto out;
 	vm->vendor_data = v;
 	return 0;
 out:
+	hv_free(v->msr_bitmap_x2apic);
 	hv_free(v->msr_bitmap);
 	hv_free(v);
 	return r;
@@ -122,8 +126,10 @@ static void vm_destroy(struct hv_vm *vm)
 	struct vmx_vm *v = vm->vendor_data;
 
 	vcpu_vm_destroy(vm);
-	if (v)
+	if (v) {
+		hv_free(v->msr_bitmap_x2apic);
 		hv_free(v->msr_bitmap);
+	}
 	hv_free(v);
 	vm->vendor_data = NULL;
 }
@@ -136,6 +142,7 @@ static void vcpu_free(struct hv_vcpu *vcpu)
 	if (!v)
 		return;
 	vpid_free(v->vpid);
+	hv_free(v->pi);
 	hv_free(v->pml);
 	hv_free(v->vmcs);
 	hv_free(v);
@@ -151,12 +158,14 @@ static int vcpu_create(struct hv_vcpu *vcpu)
 	vcpu->vendor_data = v;
 	v->vmcs = hv_zalloc_aligned(VMX_PAGE, VMX_PAGE);
 	v->pml = hv_zalloc_aligned(VMX_PAGE, VMX_PAGE);
+	v->pi = hv_zalloc_aligned(sizeof(*v->pi), sizeof(*v->pi));
 	v->vpid = vpid_alloc();
-	if (!v->vmcs || !v->pml || !v->vpid || vcpu_arch_create(vcpu)) {
+	if (!v->vmcs || !v->pml || !v->pi || !v->vpid || vcpu_arch_create(vcpu)) {
 		vcpu_free(vcpu);
 		return -ENOMEM;
 	}
 	*(uint32_t *)v->vmcs = (uint32_t)vmx_ops(vcpu)->capability(VMX_MSR_BASIC) & 0x7fffffff;
+	v->pi->control = VMX_PI_SN;
 	return 0;
 }
 
@@ -201,12 +210,14 @@ static void vcpu_load(struct hv_vcpu *vcpu, unsigned int cpu)
 	}
 	vmcs_write(vcpu, VMCS_TSC_OFFSET, vcpu_tsc_offset(vcpu));
 	vmcs_write(vcpu, VMCS_EXCEPTION_BITMAP, v->exception_bitmap);
+	vmx_apicv_load(vcpu, cpu);
 }
 
 static void vcpu_put(struct hv_vcpu *vcpu)
 {
 	struct vmx_vcpu *v = vmx_of(vcpu);
 
+	vmx_apicv_put(vcpu);
 	vmx_cancel_injection(vcpu);
 	/* Another host CPU may be next: the VMCS goes back to memory, and starts with VMLAUNCH. */
 	vmx_ops(vcpu)->vmclear(vcpu->lp, (uintptr_t)v->vmcs);
@@ -252,17 +263,8 @@ static void clear_interrupt_shadow(struct hv_vcpu *vcpu)
 		vmx_set_interruptibility(vcpu, state & ~(VMX_BLOCK_STI | VMX_BLOCK_MOV_SS));
 }
 
-/* CR8 exits are always on: the local APIC has the one copy of the TPR. */
+/* CR8 exits, or its shadow is the local APIC's own page: there is one copy of the TPR. */
 static void update_cr8_intercept(struct hv_vcpu *vcpu, int tpr, int irr)
-{
-}
-
-static bool deliver_posted(struct hv_vcpu *vcpu, uint8_t vector)
-{
-	return false;
-}
-
-static void apicv_refresh(struct hv_vcpu *vcpu)
 {
 }
 
@@ -339,6 +341,7 @@ static int run(struct hv_vcpu *vcpu)
 	if (v->root_dirty)
 		vmx_write_root(vcpu);
 	write_always(vcpu);
+	vmx_apicv_entry(vcpu);
 	status = vmx_ops(vcpu)->enter(vcpu->lp, &vcpu->arch->regs.gprs, !v->launched);
 	if (status != HV_VMX_OK) {
 		v->exit_reason = VMX_EXIT_ENTRY_FAILURE | 0xffff;
@@ -385,8 +388,12 @@ const struct hv_vendor_ops hv_vendor_vmx = {
 	.enable_irq_window = vmx_enable_irq_window,
 	.enable_nmi_window = vmx_enable_nmi_window,
 	.update_cr8_intercept = update_cr8_intercept,
-	.deliver_posted = deliver_posted,
-	.apicv_refresh = apicv_refresh,
+	.deliver_posted = vmx_deliver_posted,
+	.posted_pending = vmx_posted_pending,
+	.posted_block = vmx_posted_block,
+	.posted_unblock = vmx_posted_unblock,
+	.sync_posted = vmx_sync_posted,
+	.apicv_refresh = vmx_apicv_refresh,
 	.write_tsc_offset = write_tsc_offset,
 	.update_exception_bitmap = update_exception_bitmap,
 	.update_cpu_dirty_logging = update_cpu_dirty_logging,

@@ -21,6 +21,14 @@ struct vmx_controls {
 
 struct vmx_vm {
 	void *msr_bitmap;		/* [I] 4 KiB */
+	void *msr_bitmap_x2apic;	/* [I] 4 KiB, for vCPUs whose x2APIC is virtualised */
+};
+
+/* What the processor does of the local APIC; vmx_apicv.c. */
+enum vmx_apicv {
+	VMX_APICV_OFF,
+	VMX_APICV_XAPIC,  /* interrupts and TPR; registers through the emulator */
+	VMX_APICV_X2APIC, /* ... and the MSRs */
 };
 
 /* [v]: as everything of a vCPU. */
@@ -39,6 +47,9 @@ struct vmx_vcpu {
 	int root_level;
 	bool root_dirty;
 	bool event_pending;		/* ENTRY_INTR_INFO is valid */
+	struct vmx_posted_intr_desc *pi; /* its words are atomic; [I] the pointer */
+	enum vmx_apicv apicv;		/* as the controls are */
+	bool intr_status_stale;		/* IRR or ISR changed: RVI and SVI are to be computed */
 	bool emulate;			/* the guest's mode needs the emulator: shadow paging only */
 	struct hv_event emulated_event;	/* event_pending, in that mode */
 };
@@ -82,6 +93,10 @@ void vmx_choose_controls(struct hv_vcpu *vcpu, struct vmx_controls *ctl);
 void vmx_configure(struct hv_vcpu *vcpu); /* loaded: controls and host state */
 void vmx_write_root(struct hv_vcpu *vcpu);
 void vmx_fill_msr_bitmap(void *bitmap);
+enum vmx_msr_pass { VMX_MSR_PASS_READ = 0, VMX_MSR_PASS_WRITE = 0x800 }; /* offsets in the bitmap */
+void vmx_pass_msr(void *bitmap, uint32_t msr, enum vmx_msr_pass direction);
+/* All the bits of want (entry ignored) may be set. */
+bool vmx_processor_allows(const struct hv_vmx_ops *ops, const struct vmx_controls *want);
 /* vmx_state.c */
 void vmx_sync_from_hw(struct hv_vcpu *vcpu);
 void vmx_sync_to_hw(struct hv_vcpu *vcpu);
@@ -98,6 +113,20 @@ void vmx_disable_window(struct hv_vcpu *vcpu, uint32_t control);
 void vmx_recover_event(struct hv_vcpu *vcpu); /* after an exit, from the IDT-vectoring information */
 /* vmx_pml.c */
 void vmx_flush_pml(struct hv_vcpu *vcpu);
+/* vmx_apicv.c: hooks of hv_vendor_ops, and what vmx.c calls at load, put and entry */
+int vmx_deliver_posted(struct hv_vcpu *vcpu, uint8_t vector);
+bool vmx_posted_pending(struct hv_vcpu *vcpu);
+void vmx_posted_block(struct hv_vcpu *vcpu, unsigned int cpu);
+void vmx_posted_unblock(struct hv_vcpu *vcpu);
+void vmx_sync_posted(struct hv_vcpu *vcpu);
+void vmx_apicv_refresh(struct hv_vcpu *vcpu);
+void vmx_apicv_configure(struct hv_vcpu *vcpu);
+void vmx_apicv_load(struct hv_vcpu *vcpu, unsigned int cpu);
+void vmx_apicv_put(struct hv_vcpu *vcpu);
+void vmx_apicv_entry(struct hv_vcpu *vcpu);
+void vmx_pass_x2apic(void *bitmap);
+int vmx_handle_virtualized_eoi(struct hv_vcpu *vcpu);
+int vmx_handle_apic_write(struct hv_vcpu *vcpu);
 /* vmx_exits.c */
 int vmx_handle_exit(struct hv_vcpu *vcpu);
 const char *vmx_exit_name(unsigned int index);

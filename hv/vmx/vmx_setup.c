@@ -44,6 +44,13 @@ static bool has(const struct hv_vmx_ops *ops, uint32_t msr, uint32_t need)
 	return ((uint32_t)(ops->capability(msr) >> 32) & need) == need;
 }
 
+bool vmx_processor_allows(const struct hv_vmx_ops *ops, const struct vmx_controls *want)
+{
+	return has(ops, VMX_MSR_TRUE_PINBASED, want->pin) &&
+	       has(ops, VMX_MSR_TRUE_PROCBASED, want->cpu) &&
+	       has(ops, VMX_MSR_PROCBASED2, want->cpu2) && has(ops, VMX_MSR_TRUE_EXIT, want->exit);
+}
+
 int vmx_check_processor(const struct hv_processor_ops *processor)
 {
 	const struct hv_vmx_ops *ops = processor->vmx;
@@ -172,6 +179,7 @@ void vmx_configure(struct hv_vcpu *vcpu)
 		vmcs_write(vcpu, VMCS_XSS_EXIT_BITMAP, 0);
 	write_masks(vcpu);
 	write_host_state(vcpu);
+	vmx_apicv_configure(vcpu);
 	v->configured = true;
 	v->root_dirty = true;
 }
@@ -201,15 +209,12 @@ void vmx_write_root(struct hv_vcpu *vcpu)
 
 /* ---- the MSR bitmap: a clear bit passes the MSR through ---------------------------------------- */
 
-#define BITMAP_READ  0
-#define BITMAP_WRITE 0x800
-
-static void pass(uint8_t *bitmap, uint32_t msr, unsigned int direction)
+void vmx_pass_msr(void *bitmap, uint32_t msr, enum vmx_msr_pass direction)
 {
+	uint8_t *map = (uint8_t *)bitmap + direction + (msr >= 0xc0000000u ? 0x400 : 0);
 	uint32_t bit = msr & 0x1fff;
 
-	bitmap += direction + (msr >= 0xc0000000u ? 0x400 : 0);
-	bitmap[bit / 8] &= (uint8_t)~(1u << (bit % 8));
+	map[bit / 8] &= (uint8_t)~(1u << (bit % 8));
 }
 
 void vmx_fill_msr_bitmap(void *bitmap)
@@ -223,8 +228,8 @@ void vmx_fill_msr_bitmap(void *bitmap)
 
 	memset(bitmap, 0xff, 4096);
 	for (i = 0; i < sizeof(both) / sizeof(both[0]); i++) {
-		pass(bitmap, both[i], BITMAP_READ);
-		pass(bitmap, both[i], BITMAP_WRITE);
+		vmx_pass_msr(bitmap, both[i], VMX_MSR_PASS_READ);
+		vmx_pass_msr(bitmap, both[i], VMX_MSR_PASS_WRITE);
 	}
-	pass(bitmap, X86_MSR_TSC, BITMAP_READ);
+	vmx_pass_msr(bitmap, X86_MSR_TSC, VMX_MSR_PASS_READ);
 }
