@@ -88,6 +88,7 @@ bool vcpu_request_pending(struct hv_vcpu *vcpu)
 
 bool vcpu_enter_guest_mode(struct hv_vcpu *vcpu)
 {
+	hv_test_point("before guest mode");
 	atomic_store(&vcpu->mode, HV_IN_GUEST_MODE); /* (1) */
 	if (atomic_load(&vcpu->requests)) {	     /* (1) */
 		vcpu_exit_guest_mode(vcpu);

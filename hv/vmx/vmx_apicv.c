@@ -164,12 +164,11 @@ bool vmx_posted_pending(struct hv_vcpu *vcpu)
 
 void vmx_posted_block(struct hv_vcpu *vcpu, unsigned int cpu)
 {
-#ifdef HV_MUTATE_NO_WAKEUP_VECTOR
-	return;
-#endif
+#ifndef HV_MUTATE_NO_WAKEUP_VECTOR
 	/* The caller looks at ON once more before it sleeps: (3). */
 	pi_change(vmx_of(vcpu)->pi, VMX_PI_NV | VMX_PI_NDST,
 		  WAKEUP_VECTOR << VMX_PI_NV_SHIFT | (uint64_t)cpu << VMX_PI_NDST_SHIFT);
+#endif
 }
 
 void vmx_posted_unblock(struct hv_vcpu *vcpu)

@@ -5,6 +5,7 @@
  * lost, what should not exit does not, level-triggered ones come again, and all of
  * it is in the saved state.
  */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,9 +20,10 @@
 #include "tests/lib/irq_guest.h"
 
 #define PATIENCE_MS 30000
+#define EACH_POSTS  40 /* for each way of waiting */
+#define CROWD_POSTS 60 /* of each poster */
 #define LAPIC_IRR   0x20
 #define LAPIC_ISR   0x10
-
 
 static const char *const wait_names[] = { "spin", "halt", "exit", "mask" };
 
@@ -39,7 +41,7 @@ static void each_arrives(void **state)
 		/* Who sleeps is woken to see that it should do something else. */
 		for (i = 0; i < g.nr; i++)
 			irq_guest_post(&g, i, 0xe0);
-		for (i = 0; i < 100; i++) {
+		for (i = 0; i < EACH_POSTS; i++) {
 			uint8_t vector = (uint8_t)(0x40 + i % 0x90);
 			unsigned int vcpu = i % g.nr;
 			uint32_t before = irq_guest_count(&g, vcpu, vector);
@@ -74,7 +76,7 @@ static void *poster(void *arg)
 	unsigned int i;
 
 	hv_thread_enter();
-	for (i = 0; i < 150 && !p->lost; i++) {
+	for (i = 0; i < CROWD_POSTS && !p->lost; i++) {
 		unsigned int vcpu = (unsigned int)rand_r(&p->seed) % g->nr;
 		uint8_t vector = (uint8_t)(p->vector + rand_r(&p->seed) % 16);
 		uint32_t before = irq_guest_count(g, vcpu, vector);
@@ -112,7 +114,7 @@ static void crowd(void **state)
 
 /* ---- exits ----------------------------------------------------------------------------------------- */
 
-#define EXIT_POSTS 200
+#define EXIT_POSTS 100
 
 /* What EXIT_POSTS interrupts cost a vCPU in guest mode. */
 static void count_exits(const struct irq_guest_config *c, uint64_t *kicks, uint64_t *windows,
@@ -299,7 +301,7 @@ static void switched_off(void **state)
 	assert_int_equal(irqchip_set_lapic(g.v[0].vcpu, &s), 0);
 	irq_guest_go_on(&g);
 	while (atomic_load(&g.v[0].vcpu->apicv_active))
-		;
+		sched_yield();
 	assert_int_equal(irq_guest_post(&g, 0, 0x45), -1);
 	irq_guest_stop(&g);
 	assert_int_equal(irq_guest_count(&g, 0, 0x44) + irq_guest_count(&g, 0, 0x45), 0);
