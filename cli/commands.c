@@ -99,6 +99,7 @@ static const struct cli_view metrics = { CLI_SHOW_TEXT, "text", NULL, NULL };
 	{ "--processor", "config.engine.processor", CLI_STRING, 0, "soft" },                      \
 	{ "--vendor", "config.engine.vendor", CLI_STRING, 0, "vmx, svm or auto" },                \
 	{ "--paging", "config.engine.paging", CLI_STRING, 0, "tdp or shadow" },                   \
+	{ "--apicv", "config.engine.apicv", CLI_JSON, 0, "true or false" },                       \
 	{ "--cpu", "config.cpu.model", CLI_STRING, 0, "CPU model, as baseline-v2" }
 
 const struct cli_command cli_commands[] = {

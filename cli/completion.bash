@@ -30,6 +30,7 @@ _hvctl() {
 	--kernel | --initrd | --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--vendor) COMPREPLY=($(compgen -W "vmx svm auto" -- "$cur")); return ;;
 	--paging) COMPREPLY=($(compgen -W "tdp shadow" -- "$cur")); return ;;
+	--apicv) COMPREPLY=($(compgen -W "true false" -- "$cur")); return ;;
 	--compress) COMPREPLY=($(compgen -W "1 3 9 19" -- "$cur")); return ;;
 	-c | --connect) COMPREPLY=($(compgen -W "unix: ssh://" -- "$cur")); return ;;
 	esac

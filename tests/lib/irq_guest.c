@@ -219,7 +219,7 @@ uint64_t irq_guest_exits(struct irq_guest *g, const char *name)
 		n = hv_vcpu_exits(g->v[i].vcpu, c, 256);
 		HV_BUG_ON(n < 0);
 		for (j = 0; j < n; j++)
-			if (c[j].name && !strcmp(c[j].name, name))
+			if (!name || (c[j].name && !strcmp(c[j].name, name)))
 				sum += c[j].count;
 	}
 	return sum;

@@ -53,7 +53,7 @@ uint32_t irq_guest_count(struct irq_guest *g, unsigned int vcpu, uint8_t vector)
 /* Until the count is at least that; false: not within so many ms. */
 bool irq_guest_await(struct irq_guest *g, unsigned int vcpu, uint8_t vector, uint32_t count,
 		     unsigned int ms);
-/* Counter of an exit, of all vCPUs. */
+/* Counter of an exit, or (NULL) of every one, of all vCPUs. */
 uint64_t irq_guest_exits(struct irq_guest *g, const char *name);
 
 #endif
