@@ -24,8 +24,9 @@
  *    bytes and is compared with memory before its first run after each
  *    serialising event of this processor: cpu->epoch counts them. Those are
  *    the serialising instructions of the manual (SDM volume 3, "Serializing
- *    instructions"), every event delivery and IRET, SYSCALL and SYSRET, far
- *    transfers, PAUSE, TLB flushes, and each entry to x86_run(). So
+ *    instructions"), every event delivery and IRET, far transfers, PAUSE, TLB flushes,
+ *    and each entry to x86_run(). SYSCALL and its like are none: the code on both of
+ *    their sides would be compared at each call. So
  *    cross-modifying code is seen at the latest where the manual demands it, and
  *    in between within one x86_run() budget.
  *

@@ -24,8 +24,8 @@ static void flat_code_stack(struct x86_cpu *cpu, uint16_t cs, uint16_t ss, unsig
 
 	flat_seg(cpu, X86_CS, cs, 0xb | dpl | code);
 	flat_seg(cpu, X86_SS, ss, 0x3 | dpl | X86_AR_DB);
+	/* None of these instructions is a serialising one (SDM volume 3, "Serializing instructions"). */
 	x86_set_cpl(cpu, cpl);
-	x86_serialise(cpu);
 }
 
 static void check_syscall(struct x86_cpu *cpu)
