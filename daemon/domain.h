@@ -37,6 +37,7 @@ struct domain {
 	enum domain_reason reason;
 	char detail[160];	/* why, in words */
 	int exit_code;		/* of debug_exit, -1: none */
+	int64_t resets;		/* that the guest brought about, as its worker said last */
 	uint64_t since_us;	/* the state's age, in wall-clock time */
 	uint64_t created_us;	/* when the domain.start or domain.create came in, monotonic */
 	struct worker *worker;

@@ -364,6 +364,7 @@ void domain_start(struct hvd *hvd, struct api_call *call, struct domain *dom,
 	op->opening = true;
 	dom->start = op;
 	dom->exit_code = -1;
+	dom->resets = 0;
 	json_decref(dom->live);
 	dom->live = json_incref(definition);
 	domain_set_busy(dom);
@@ -423,7 +424,7 @@ void domain_destroy(struct api_call *call, struct domain *dom)
 struct report_args {
 	int state, reason;
 	const char *detail;
-	int64_t exit_code;
+	int64_t exit_code, resets;
 	bool final;
 	json_t *jobs, *migration, *upgrade;
 };
@@ -437,6 +438,8 @@ static const struct schema_field report_fields[] = {
 	SCHEMA_FIELD(struct report_args, detail, &schema_string, 0, "In words."),
 	SCHEMA_FIELD(struct report_args, exit_code, &exit_schema, 0, "Of the debug exit port.",
 		     .dflt = "-1"),
+	SCHEMA_FIELD(struct report_args, resets, &schema_count, 0,
+		     "How often the guest has restarted by itself.", .dflt = "0"),
 	SCHEMA_FIELD(struct report_args, final, &schema_bool, 0, "The worker waits to be dismissed."),
 	SCHEMA_FIELD(struct report_args, jobs, &schema_any, 0, "Of an adopted worker."),
 	SCHEMA_FIELD(struct report_args, migration, &schema_any, 0, "The same."),
@@ -451,6 +454,8 @@ static void report_apply(struct hvd *hvd, struct domain *dom, const struct repor
 	bool ending = dom->state == DOMAIN_SHUTDOWN || dom->state == DOMAIN_STARTING;
 	bool sane = r->state == DOMAIN_RUNNING || r->state == DOMAIN_PAUSED ||
 		    r->state == DOMAIN_CRASHED || (r->state == DOMAIN_SHUTDOWN && r->final);
+	bool news = (enum domain_state)r->state != dom->state ||
+		    (enum domain_reason)r->reason != dom->reason || r->resets > dom->resets;
 
 	if (ending)
 		return;
@@ -461,7 +466,8 @@ static void report_apply(struct hvd *hvd, struct domain *dom, const struct repor
 		return;
 	}
 	dom->exit_code = r->exit_code;
-	if ((enum domain_state)r->state != dom->state || (enum domain_reason)r->reason != dom->reason)
+	dom->resets = r->resets;
+	if (news)
 		domain_state_set(hvd, dom, r->state, r->reason, r->detail);
 	if (r->final)
 		worker_dismiss(dom->worker);

@@ -123,6 +123,8 @@ void domain_state_set(struct hvd *hvd, struct domain *dom, enum domain_state sta
 			 domain_reason_names[reason], "previous", domain_state_names[from]);
 	if (dom->detail[0])
 		json_object_set_new(data, "detail", json_string(dom->detail));
+	if (dom->resets)
+		json_object_set_new(data, "resets", json_integer(dom->resets));
 	if (dom->exit_code >= 0)
 		json_object_set_new(data, "exit_code", json_integer(dom->exit_code));
 	events_emit(hvd, "domain.state", dom->name, data);

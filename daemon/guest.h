@@ -51,6 +51,9 @@ struct guest {
 	enum domain_reason reason;
 	char detail[160];
 	int exit_code;
+	unsigned int resets;		/* restarts that the guest brought about */
+	int64_t resets_told_us;		/* when hvd was last told of one; 0: never */
+	bool resets_timer;		/* it will be told again */
 	bool started;			/* worker.start has been answered well */
 	bool final;			/* over; waits to be dismissed */
 	bool reboot_asked;		/* the next power-off is a restart */

@@ -73,9 +73,10 @@ static int argv_read(struct worker_args *args, int argc, char **argv)
 
 json_t *guest_report(const struct guest *g)
 {
-	json_t *report = json_pack("{s:s,s:s,s:i,s:b}", "state", domain_state_names[g->state],
+	json_t *report = json_pack("{s:s,s:s,s:i,s:I,s:b}", "state", domain_state_names[g->state],
 				   "reason", domain_reason_names[g->reason], "exit_code",
-				   g->exit_code, "final", g->final);
+				   g->exit_code, "resets", (json_int_t)g->resets, "final",
+				   g->final);
 
 	/* What the guest says of itself need not be UTF-8: then it is left out. */
 	if (g->detail[0])

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 16
@@ -219,6 +220,48 @@ static void restart_run(struct engine_call *op)
 		engine_fail_errno(op, ret, "cannot restart the guest");
 }
 
+#define RESETS_TELL_US 1000000
+
+static int64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static void resets_tell(struct guest *g)
+{
+	g->resets_told_us = now_us();
+	guest_set_state(g, DOMAIN_RUNNING, REASON_RESET, NULL);
+}
+
+static void resets_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct guest *g = arg;
+
+	(void)fd;
+	(void)what;
+	g->resets_timer = false;
+	if (g->state == DOMAIN_RUNNING && g->reason == REASON_RESET && !g->final)
+		resets_tell(g);
+}
+
+/* A guest that resets in a tight loop is reported once a second, with how often it did. */
+static void guest_was_reset(struct guest *g)
+{
+	static const struct timeval later = { .tv_sec = RESETS_TELL_US / 1000000 };
+
+	g->resets++;
+	if (g->state != DOMAIN_RUNNING || g->reason != REASON_RESET ||
+	    now_us() - g->resets_told_us >= RESETS_TELL_US) {
+		resets_tell(g);
+		return;
+	}
+	if (!g->resets_timer && !event_base_once(g->base, -1, EV_TIMEOUT, resets_late, g, &later))
+		g->resets_timer = true;
+}
+
 static void restart_done(struct engine_call *op)
 {
 	struct guest *g = op->guest;
@@ -227,8 +270,10 @@ static void restart_done(struct engine_call *op)
 		return;
 	if (op->failed)
 		guest_set_state(g, DOMAIN_CRASHED, REASON_ENGINE, op->err.message);
+	else if (op->call)
+		resets_tell(g);
 	else
-		guest_set_state(g, DOMAIN_RUNNING, REASON_RESET, NULL);
+		guest_was_reset(g);
 }
 
 static void vm_restart(struct guest *g)

@@ -39,6 +39,16 @@ define loop "$first" flat vmx '"on_reboot":"restart"' >/dev/null
 rpc domain.start '{"domain":"loop"}' >/dev/null
 sleep 1
 is "a triple fault in the first microsecond restarts" "$(state_of loop)" "running reset"
+# Hundreds of restarts a second are a few events, which count them.
+seq=$(res event.subscribe '{}' .seq)
+( (printf '{"jsonrpc":"2.0","id":1,"method":"event.subscribe","params":{"since":%s,"domain":"loop"}}\n' "$seq"; sleep 4) |
+	timeout 10 socat - "UNIX-CONNECT:$sock" | jq -c 'select(.method=="event").params.data' >"$top/resets")
+n=$(wc -l <"$top/resets")
+check "four seconds of restarts are one event or more" test "$n" -ge 1
+check "... and not one for each: $n" test "$n" -le 10
+is "each says so" "$(jq -r '.state+" "+.reason' "$top/resets" | sort -u)" "running reset"
+check "the count grows: $(jq -r .resets "$top/resets" | tr '\n' ' ')" \
+	jq -es 'map(.resets) | . == (sort | unique) and .[0] > 1' "$top/resets"
 is "... and is no engine's failure" "$(grep -c 'domain loop: crashed' "$log")" 0
 is "destroyed meanwhile" "$(err domain.destroy '{"domain":"loop"}')" ok
 define once "$first" flat svm '"on_reboot":"destroy"' >/dev/null
