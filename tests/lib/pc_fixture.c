@@ -24,25 +24,42 @@ static void on_output(void *ctx, const void *data, size_t len)
 	pthread_mutex_unlock(&pc->lock);
 }
 
+static void count(struct pc *pc, unsigned int *counter)
+{
+	pthread_mutex_lock(&pc->lock);
+	(*counter)++;
+	pthread_mutex_unlock(&pc->lock);
+}
+
 static void on_poweroff(void *ctx)
 {
-	((struct pc *)ctx)->poweroffs++;
+	struct pc *pc = ctx;
+
+	count(pc, &pc->poweroffs);
 }
 
 static void on_reset(void *ctx, const char *how)
 {
-	((struct pc *)ctx)->resets++;
+	struct pc *pc = ctx;
+
+	count(pc, &pc->resets);
 }
 
 static void on_panic(void *ctx, const char *detail)
 {
-	((struct pc *)ctx)->panics++;
+	struct pc *pc = ctx;
+
+	count(pc, &pc->panics);
 }
 
 static void on_debug_exit(void *ctx, uint32_t code)
 {
-	((struct pc *)ctx)->debug_exits++;
-	((struct pc *)ctx)->debug_code = code;
+	struct pc *pc = ctx;
+
+	count(pc, &pc->debug_exits);
+	pthread_mutex_lock(&pc->lock);
+	pc->debug_code = code;
+	pthread_mutex_unlock(&pc->lock);
 }
 
 static const struct hv_board_ops board_ops = {

@@ -19,7 +19,7 @@ struct pc {
 	size_t out_len;
 	unsigned int poweroffs, resets, panics, debug_exits;
 	uint32_t debug_code;
-	pthread_mutex_t lock; /* out: the flush timer writes too */
+	pthread_mutex_t lock; /* all of the above: timers and other vCPUs write too */
 };
 
 #define PC_RAM (16ULL << 20)
