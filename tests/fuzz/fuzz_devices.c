@@ -227,7 +227,7 @@ static void round_of(struct pc *pc, uint64_t *r)
 int main(int argc, char **argv)
 {
 	uint64_t seed = 20260101, random;
-	unsigned long rounds = 40, seconds = 0, done = 0;
+	unsigned long rounds = 200, seconds = 0, done = 0;
 	time_t end;
 	unsigned int i, silent = 0;
 	struct pc pc;
