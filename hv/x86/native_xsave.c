@@ -355,6 +355,9 @@ static void xrstor_image(struct x86_cpu *cpu, const struct x86_insn *insn, bool 
 	native_read_lin(cpu, insn, x86_code64(cpu) ? lin + XS_BV : (uint32_t)(lin + XS_BV), image + XS_BV,
 			XS_AVX_OFFSET - XS_BV);
 	native_read_lin(cpu, insn, lin, image, XS_BV);
+	/* Seen on Intel: of the standard format all 16 registers are touched before the header is checked. */
+	if (mask & XFEATURE_AVX && !(image64(image, XS_COMP_BV) & XCOMP_COMPACT))
+		native_read_lin(cpu, insn, lin + XS_AVX_OFFSET, image + XS_AVX_OFFSET, 16 * 16);
 	check_header(cpu, image, compact_only);
 	bv = image64(image, XS_BV);
 	area = image64(image, XS_COMP_BV) & XCOMP_COMPACT ? image64(image, XS_COMP_BV) : AREA_STANDARD;

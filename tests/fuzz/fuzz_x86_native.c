@@ -50,6 +50,7 @@ static struct {
 	struct outcome *out;
 	volatile bool inside;	/* the instruction, or on the way to it or back */
 	bool seen;		/* the handler has noted rip, flags and vector */
+	uint64_t host_sp;	/* the frame's, as it was last time */
 } run;
 
 static const int greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -101,6 +102,15 @@ static void note(const greg_t *g)
 		out->error &= ~(uint64_t)X86_PF_P;
 }
 
+/* The instruction has stored into the trampoline's data, and the way back faults. */
+static void mend_frame(void)
+{
+	frame->host_sp = run.host_sp;
+	frame->is_far = run.c->bits != 64;
+	frame->is_fp = run.c->fp;
+	frame->mxcsr = 0x1f80;
+}
+
 void fuzz_signal(int sig, siginfo_t *info, void *context)
 {
 	static const char text[] = "# hv/x86 or the fuzzer itself faulted\n";
@@ -121,7 +131,10 @@ void fuzz_signal(int sig, siginfo_t *info, void *context)
 		g[REG_EFL] &= ~(greg_t)X86_FL_TF;
 		return;
 	}
-	note(g);
+	if (rip - FRAME < 0x1000)
+		mend_frame();
+	else
+		note(g);
 	g[REG_RIP] = (greg_t)frame_address(fuzz_frame_leave);
 	g[REG_EFL] &= ~(greg_t)(X86_FL_TF | X86_FL_AC | X86_FL_DF);
 	set_selectors(g, 0x33, 0x2b);
@@ -192,6 +205,8 @@ void native_run(const struct fuzz_case *c, struct outcome *out)
 	run.inside = true;
 	entry.call();
 	run.inside = false;
+	run.host_sp = frame->host_sp;
+	frame->mxcsr = 0x1f80;
 	memcpy(out->state.gpr, frame->gpr, sizeof(frame->gpr));
 	if (c->fp)
 		memcpy(out->state.fp, frame->area, FP_SIZE);
