@@ -116,6 +116,9 @@ static bool ok_gpat(const struct svm_view *v)
 	return true;
 }
 
+/* Vectors 0 to 31 that name an exception: not NMI, nor what is reserved. */
+#define EXCEPTIONS 0x702f7dfbU
+
 static bool ok_event(const struct svm_view *v)
 {
 	uint64_t ev = v->c->event_inj;
@@ -129,8 +132,8 @@ static bool ok_event(const struct svm_view *v)
 	case SVM_EVENT_SW_INT:
 		return true;
 	case SVM_EVENT_EXCEPTION:
-		/* NMI is not an exception, and BOUND and OVERFLOW do not exist in 64-bit mode. */
-		if (vector == X86_NMI || vector > 31)
+		/* BOUND and OVERFLOW do not exist in 64-bit mode. */
+		if (vector > 31 || !(EXCEPTIONS >> vector & 1))
 			return false;
 		return !((vector == X86_BR || vector == X86_OF) && LONG_PAGING(v) &&
 			 (v->s->cs.attrib & 0x200));

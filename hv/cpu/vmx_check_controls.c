@@ -277,7 +277,7 @@ static bool ok_event_reserved(const struct vmx_view *v)
 
 static bool ok_event_error_code(const struct vmx_view *v)
 {
-	return !(v->event & VMX_INTR_HAS_ERROR) || !(v->f[VC_ENTRY_INTR_ERROR] & 0xffff8000);
+	return !(v->event & VMX_INTR_HAS_ERROR) || !(v->f[VC_ENTRY_INTR_ERROR] & 0xffff0000);
 }
 
 static bool ok_event_length(const struct vmx_view *v)

@@ -401,6 +401,10 @@ static bool ok_interruptibility(const struct vmx_view *v)
 	return !(state & VMX_BLOCK_STI) || (v->f[VC_GUEST_RFLAGS] & X86_FL_IF);
 }
 
+/*
+ * An NMI under blocking by STI is left to the processor (and exit qualification 3 to those that
+ * refuse it): here it is injected.
+ */
 static bool ok_blocking_event(const struct vmx_view *v)
 {
 	uint64_t state = v->f[VC_GUEST_INTERRUPTIBILITY];
@@ -498,6 +502,7 @@ static const struct vmx_rule cold_rules[] = {
 
 static const struct vmx_rule cr3_rules[] = {
 	{ ok_cr3, "guest CR3 beyond the physical-address width", 0 },
+	{ ok_pdptes, "guest PDPTEs", VMX_ENTRY_FAIL_PDPTE },
 };
 
 static const struct vmx_rule hot_rules[] = {
@@ -511,7 +516,7 @@ static const struct vmx_rule hot_rules[] = {
 	{ ok_activity_event, "event does not fit the activity state", 0 },
 	{ ok_interruptibility, "interruptibility state", 0 },
 	{ ok_blocking_event, "event injected while blocked", 0 },
-	{ ok_blocking_nmi, "NMI injected while NMIs are blocked", VMX_ENTRY_FAIL_NMI },
+	{ ok_blocking_nmi, "NMI injected while NMIs are blocked", 0 },
 	{ ok_pending_dbg, "pending debug exceptions", 0 },
 };
 

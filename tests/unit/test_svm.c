@@ -93,6 +93,18 @@ static void test_checks(void **state)
 	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 3 << 8 | 2);
 	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 3 << 8 | 32);
 	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 3 << 8 | X86_OF);
+	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 3 << 8 | X86_BR);
+	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 3 << 8 | 9);
+	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 3 << 8 | 15);
+	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 3 << 8 | 31);
+	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 5 << 8);
+	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 7 << 8);
+	BREAK("IOPM beyond physical memory", c->iopm_base = (1ULL << 48) - 0x2000);
+	BREAK("reserved bits of CR4", s->cr4 |= 1ULL << 63);
+	BREAK("reserved bits of EFER", s->efer |= 1ULL << 63);
+	BREAK("DR6 bits 63:32", s->dr6 |= 1ULL << 63);
+	BREAK("guest PAT", s->g_pat |= 0x03ULL << 56);
+	BREAK("AVIC is not supported", c->int_ctl |= SVM_X2AVIC_ENABLE);
 	BREAK("AVIC is not supported", c->int_ctl |= SVM_AVIC_ENABLE);
 	assert_int_equal(run(), SVM_EXIT_HLT);
 }
