@@ -114,6 +114,13 @@ static bool met_the_frame(const struct outcome *o)
 	return o->vector == X86_PF && o->cr2 - (FRAME - 64) < FRAME_SIZE + 64;
 }
 
+/* The same of this program's own image, libraries and stack: only the guest faults there. */
+static bool met_the_program(const struct fuzz_case *c, const struct outcome *n, const struct outcome *o)
+{
+	return c->bits == 64 && o->vector == X86_PF && o->cr2 - 0x550000000000ull < 0x2b0000000000ull &&
+	       (n->vector != X86_PF || n->cr2 != o->cr2);
+}
+
 /* What of the floating-point state is not the instruction's doing. */
 static void except_fp(const struct fuzz_case *c, uint8_t *fp)
 {
@@ -199,7 +206,8 @@ void except_apply(const struct fuzz_case *c, struct outcome *native, struct outc
 		ignore |= X86_FL_NT | X86_FL_ID;
 	if (movbe_stack_prefix(c, native, ours))
 		native->vector = ours->vector;
-	if (edge_of_canonical(native, ours) || edge_of_canonical(ours, native) || met_the_frame(ours)) {
+	if (edge_of_canonical(native, ours) || edge_of_canonical(ours, native) || met_the_frame(ours) ||
+	    met_the_program(c, native, ours)) {
 		*native = *ours;
 		return;
 	}
