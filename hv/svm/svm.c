@@ -7,21 +7,21 @@
 #include "hv/base/fault_inject.h"
 #include "hv/mmu/mmu.h"
 #include "hv/svm/svm.h"
+#include "hv/vcpu/tags.h"
 #include "hv/x86/defs.h"
 
 #define SVM_PAGE 4096
 
 /* ---- the module: its processor, a host-save area per CPU, ASIDs ------------------------------------ */
 
-#define SVM_MAX_CPUS  1024
-#define SVM_MAX_ASIDS 65536
+#define SVM_MAX_CPUS 1024
 
-/* Changed under vendor_module_lock (processor, limit) and hv_lock (areas); asids atomically. */
+/* Changed under vendor_module_lock (processor, limit) and hv_lock (areas). */
 static struct {
 	const struct hv_processor_ops *processor;
 	uint32_t nr_asids;
 	void *areas[SVM_MAX_CPUS];
-	_Atomic uint64_t asids[SVM_MAX_ASIDS / 64]; /* a bit each; ASID 0 is the host's */
+	struct vcpu_tags asids; /* an ASID belongs to one vCPU of one VM, whatever host CPU runs it */
 } svm_module;
 
 static int check_processor(const struct hv_processor_ops *processor)
@@ -33,7 +33,7 @@ static int check_processor(const struct hv_processor_ops *processor)
 		return r;
 	processor->svm->cpuid_8000000a(leaf);
 	svm_module.processor = processor;
-	svm_module.nr_asids = leaf[1] < SVM_MAX_ASIDS ? leaf[1] : SVM_MAX_ASIDS;
+	svm_module.nr_asids = leaf[1] < VCPU_TAGS_MAX ? leaf[1] : VCPU_TAGS_MAX;
 	return 0;
 }
 
@@ -63,26 +63,6 @@ static void hardware_disable(unsigned int cpu)
 	svm_module.processor->svm->disable(cpu);
 	hv_free(svm_module.areas[cpu]);
 	svm_module.areas[cpu] = NULL;
-}
-
-/* 0: all in use. An ASID belongs to one vCPU of one VM, whatever host CPU runs it. */
-static uint32_t asid_alloc(void)
-{
-	uint32_t asid;
-
-	for (asid = 1; asid < svm_module.nr_asids; asid++) {
-		uint64_t bit = 1ULL << (asid % 64);
-
-		if (!(atomic_fetch_or(&svm_module.asids[asid / 64], bit) & bit))
-			return asid;
-	}
-	return 0;
-}
-
-static void asid_free(uint32_t asid)
-{
-	if (asid)
-		atomic_fetch_and(&svm_module.asids[asid / 64], ~(1ULL << (asid % 64)));
 }
 
 /* ---- VMs and vCPUs ----------------------------------------------------------------------------------- */
@@ -131,7 +111,7 @@ static void vcpu_free(struct hv_vcpu *vcpu)
 	vcpu_arch_destroy(vcpu);
 	if (!v)
 		return;
-	asid_free(v->asid);
+	vcpu_tag_free(&svm_module.asids, v->asid);
 	hv_free(v->vmcb);
 	hv_free(v);
 	vcpu->vendor_data = NULL;
@@ -146,7 +126,7 @@ static int vcpu_create(struct hv_vcpu *vcpu)
 	vcpu->vendor_data = v;
 	v->last_cpu = -1;
 	v->vmcb = hv_zalloc_aligned(SVM_PAGE, sizeof(*v->vmcb));
-	v->asid = asid_alloc();
+	v->asid = vcpu_tag_alloc(&svm_module.asids, svm_module.nr_asids);
 	if (!v->vmcb || !v->asid || vcpu_arch_create(vcpu)) {
 		vcpu_free(vcpu);
 		return -ENOMEM;

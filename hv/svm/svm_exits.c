@@ -50,11 +50,6 @@ static int handle_iret(struct hv_vcpu *vcpu)
 	return r;
 }
 
-static int handle_shutdown(struct hv_vcpu *vcpu)
-{
-	return vcpu_exit_shutdown(vcpu);
-}
-
 /* EXITINFO2: bit 36 IRET, 38 far JMP, 44 the error code in 31:0 is valid. */
 static int handle_task_switch(struct hv_vcpu *vcpu)
 {
@@ -110,28 +105,10 @@ static int handle_cr_write(struct hv_vcpu *vcpu)
 	struct svm_vcpu *v = svm_of(vcpu);
 	unsigned int cr = v->exit_code == SVM_EXIT_CR0_SEL_WRITE ?
 				  0 : (unsigned int)(v->exit_code - SVM_EXIT_WRITE_CR0);
-	uint64_t value = vcpu_gprs(vcpu)->r[info1(vcpu) & SVM_CRX_GPR];
-	int err;
 
 	if (!(info1(vcpu) & SVM_CRX_MOV)) /* LMSW, CLTS */
 		return vcpu_emulate_instruction(vcpu, HV_INVALID_GPA);
-	switch (cr) {
-	case 0:
-		err = vcpu_set_cr0(vcpu, value);
-		break;
-	case 3:
-		err = vcpu_set_cr3(vcpu, value);
-		break;
-	case 4:
-		err = vcpu_set_cr4(vcpu, value);
-		break;
-	case 8:
-		err = vcpu_set_cr8(vcpu, value);
-		break;
-	default:
-		return vcpu_emulate_ud(vcpu);
-	}
-	return vcpu_complete_insn_gp(vcpu, err, 0);
+	return vcpu_emulate_mov_to_cr(vcpu, cr, vcpu_gprs(vcpu)->r[info1(vcpu) & SVM_CRX_GPR]);
 }
 
 static int handle_invlpg(struct hv_vcpu *vcpu)
@@ -217,7 +194,7 @@ static const struct {
 	EXIT(IOIO, handle_io),
 	EXIT(MSR, handle_msr),
 	EXIT(TASK_SWITCH, handle_task_switch),
-	EXIT(SHUTDOWN, handle_shutdown),
+	EXIT(SHUTDOWN, vcpu_exit_shutdown),
 	/* The guest's processor has no SVM. */
 	EXIT(VMRUN, vcpu_emulate_ud),
 	EXIT(VMMCALL, vcpu_emulate_hypercall),

@@ -209,6 +209,29 @@ int vcpu_emulate_xsetbv(struct hv_vcpu *vcpu)
 	return vcpu_complete_insn_gp(vcpu, err, 0);
 }
 
+int vcpu_emulate_mov_to_cr(struct hv_vcpu *vcpu, unsigned int cr, uint64_t value)
+{
+	int err;
+
+	switch (cr) {
+	case 0:
+		err = vcpu_set_cr0(vcpu, value);
+		break;
+	case 3:
+		err = vcpu_set_cr3(vcpu, value);
+		break;
+	case 4:
+		err = vcpu_set_cr4(vcpu, value);
+		break;
+	case 8:
+		err = vcpu_set_cr8(vcpu, value);
+		break;
+	default:
+		return vcpu_emulate_ud(vcpu);
+	}
+	return vcpu_complete_insn_gp(vcpu, err, 0);
+}
+
 /* CR4.DE and DR7.GD were looked at before the exit. */
 int vcpu_set_dr(struct hv_vcpu *vcpu, int dr, uint64_t value)
 {

@@ -152,6 +152,8 @@ int vcpu_set_dr(struct hv_vcpu *vcpu, int dr, uint64_t value);
 uint64_t vcpu_get_dr(struct hv_vcpu *vcpu, int dr);
 uint64_t vcpu_get_cr8(struct hv_vcpu *vcpu);
 void vcpu_lmsw(struct hv_vcpu *vcpu, uint16_t msw);
+/* MOV to CR0, CR3, CR4 or CR8 that exited; of any other register #UD. Returns 1. */
+int vcpu_emulate_mov_to_cr(struct hv_vcpu *vcpu, unsigned int cr, uint64_t value);
 /* err 0: skip the instruction; else inject #GP(0). Returns 1. */
 int vcpu_complete_insn_gp(struct hv_vcpu *vcpu, int err, unsigned int len);
 void vcpu_queue_exception(struct hv_vcpu *vcpu, uint8_t vector);

@@ -7,6 +7,7 @@
 #include "hv/base/fault_inject.h"
 #include "hv/base/lock.h"
 #include "hv/mmu/mmu.h"
+#include "hv/vcpu/tags.h"
 #include "hv/vm/hardware.h"
 #include "hv/vmx/vmx.h"
 #include "hv/x86/defs.h"
@@ -17,11 +18,11 @@
 
 #define VMX_MAX_CPUS 1024
 
-/* Changed under vendor_module_lock (processor) and hv_lock (regions); vpids atomically. */
+/* Changed under vendor_module_lock (processor) and hv_lock (regions). */
 static struct {
 	const struct hv_processor_ops *processor;
 	void *regions[VMX_MAX_CPUS];
-	_Atomic uint64_t vpids[1024]; /* a bit each; VPID 0 is the host's */
+	struct vcpu_tags vpids; /* a VPID belongs to one vCPU of one VM, whatever host CPU runs it */
 } vmx_module;
 
 static int check_processor(const struct hv_processor_ops *processor)
@@ -61,36 +62,6 @@ static void hardware_disable(unsigned int cpu)
 	vmx_module.processor->vmx->vmxoff(cpu);
 	hv_free(vmx_module.regions[cpu]);
 	vmx_module.regions[cpu] = NULL;
-}
-
-/* 0: all in use. A VPID belongs to one vCPU of one VM, whatever host CPU runs it. */
-static uint16_t vpid_alloc(void)
-{
-	unsigned int w;
-
-	for (w = 0; w < 1024; w++) {
-		uint64_t used = atomic_load(&vmx_module.vpids[w]);
-
-		while (used != ~0ULL) {
-			unsigned int bit = (unsigned int)__builtin_ctzll(~used);
-
-			if (!(w | bit)) {
-				atomic_fetch_or(&vmx_module.vpids[0], 1);
-				used |= 1;
-				continue;
-			}
-			if (atomic_compare_exchange_weak(&vmx_module.vpids[w], &used,
-							 used | 1ULL << bit))
-				return (uint16_t)(w * 64 + bit);
-		}
-	}
-	return 0;
-}
-
-static void vpid_free(uint16_t vpid)
-{
-	if (vpid)
-		atomic_fetch_and(&vmx_module.vpids[vpid / 64], ~(1ULL << (vpid % 64)));
 }
 
 /* ---- VMs and vCPUs ----------------------------------------------------------------------------------- */
@@ -141,7 +112,7 @@ static void vcpu_free(struct hv_vcpu *vcpu)
 	vcpu_arch_destroy(vcpu);
 	if (!v)
 		return;
-	vpid_free(v->vpid);
+	vcpu_tag_free(&vmx_module.vpids, v->vpid);
 	hv_free(v->pi);
 	hv_free(v->pml);
 	hv_free(v->vmcs);
@@ -159,7 +130,7 @@ static int vcpu_create(struct hv_vcpu *vcpu)
 	v->vmcs = hv_zalloc_aligned(VMX_PAGE, VMX_PAGE);
 	v->pml = hv_zalloc_aligned(VMX_PAGE, VMX_PAGE);
 	v->pi = hv_zalloc_aligned(sizeof(*v->pi), sizeof(*v->pi));
-	v->vpid = vpid_alloc();
+	v->vpid = (uint16_t)vcpu_tag_alloc(&vmx_module.vpids, VCPU_TAGS_MAX);
 	if (!v->vmcs || !v->pml || !v->pi || !v->vpid || vcpu_arch_create(vcpu)) {
 		vcpu_free(vcpu);
 		return -ENOMEM;

@@ -43,11 +43,6 @@ static int handle_nothing(struct hv_vcpu *vcpu)
 	return 1;
 }
 
-static int handle_triple_fault(struct hv_vcpu *vcpu)
-{
-	return vcpu_exit_shutdown(vcpu);
-}
-
 static int handle_intr_window(struct hv_vcpu *vcpu)
 {
 	vmx_disable_window(vcpu, VMX_CPU_INTR_WINDOW);
@@ -92,29 +87,6 @@ static uint64_t *gpr(struct hv_vcpu *vcpu, uint64_t number)
 	return &vcpu_gprs(vcpu)->r[number & 15];
 }
 
-static int move_to_cr(struct hv_vcpu *vcpu, unsigned int cr, uint64_t value)
-{
-	int err;
-
-	switch (cr) {
-	case 0:
-		err = vcpu_set_cr0(vcpu, value);
-		break;
-	case 3:
-		err = vcpu_set_cr3(vcpu, value);
-		break;
-	case 4:
-		err = vcpu_set_cr4(vcpu, value);
-		break;
-	case 8:
-		err = vcpu_set_cr8(vcpu, value);
-		break;
-	default:
-		return vcpu_emulate_ud(vcpu);
-	}
-	return vcpu_complete_insn_gp(vcpu, err, 0);
-}
-
 static int handle_cr_access(struct hv_vcpu *vcpu)
 {
 	uint64_t qual = qualification(vcpu);
@@ -123,7 +95,7 @@ static int handle_cr_access(struct hv_vcpu *vcpu)
 
 	switch (qual >> 4 & 3) {
 	case VMX_CR_MOV_TO:
-		return move_to_cr(vcpu, cr, *reg);
+		return vcpu_emulate_mov_to_cr(vcpu, cr, *reg);
 	case VMX_CR_MOV_FROM:
 		*reg = cr == 8 ? vcpu_get_cr8(vcpu) : vcpu_regs_read(vcpu)->cr3;
 		return vcpu_emulate_nop(vcpu);
@@ -243,7 +215,7 @@ static const struct {
 #define EXIT(reason, handler) [VMX_EXIT_##reason] = { #reason, handler }
 	EXIT(EXCEPTION_NMI, handle_exception_nmi),
 	EXIT(EXTERNAL_INTERRUPT, handle_nothing),
-	EXIT(TRIPLE_FAULT, handle_triple_fault),
+	EXIT(TRIPLE_FAULT, vcpu_exit_shutdown),
 	EXIT(INIT, handle_nothing),
 	EXIT(SIPI, handle_nothing),
 	EXIT(IO_SMI, handle_unexpected),
