@@ -214,6 +214,8 @@ int svm_intercept(struct x86_cpu *cpu, enum x86_intercept what, struct x86_inter
 		return icpt_pause(lp, info);
 	case X86_ICPT_INVLPG:
 		return exit_insn(lp, SVM_EXIT_INVLPG, info->inv.linear, 0, info);
+	case X86_ICPT_INVPCID:
+		return exit_insn(lp, SVM_EXIT_INVPCID, info->inv.linear, info->inv.type, info);
 	case X86_ICPT_INTN:
 		return exit_insn(lp, SVM_EXIT_SWINT, info->intn.vector, 0, info);
 	case X86_ICPT_SHUTDOWN:

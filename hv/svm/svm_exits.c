@@ -120,7 +120,7 @@ static int handle_invpcid(struct hv_vcpu *vcpu)
 {
 	if (!vm_arch(vcpu->vm)->caps.invpcid)
 		return vcpu_emulate_ud(vcpu);
-	return vcpu_emulate_invpcid(vcpu, info2(vcpu), info1(vcpu));
+	return vcpu_emulate_invpcid(vcpu);
 }
 
 /* ---- instructions, I/O, memory ------------------------------------------------------------------------- */

@@ -58,16 +58,14 @@ int vcpu_emulate_invlpg(struct hv_vcpu *vcpu, uint64_t gva)
 }
 
 /*
- * INVPCID under shadow paging: shadow roots are per CR3, so every type but the
- * single address means to sync what is cached and drop the translations.
+ * INVPCID under shadow paging: the operands are fetched and checked like those of any
+ * instruction. Shadow roots are per CR3, so every type means to sync what is cached
+ * and drop the translations; when the instruction faults, too much is dropped.
  */
-int vcpu_emulate_invpcid(struct hv_vcpu *vcpu, uint64_t type, uint64_t descriptor_gva)
+int vcpu_emulate_invpcid(struct hv_vcpu *vcpu)
 {
-	if (type > 3)
-		return vcpu_complete_insn_gp(vcpu, 1, 0);
 	if (vcpu->vm->paging == HV_PAGING_SHADOW)
 		mmu_sync_roots(vcpu);
 	vcpu_make_request(vcpu, HV_REQ_TLB_FLUSH_GUEST);
-	vcpu_skip_instruction(vcpu, 0);
-	return 1;
+	return vcpu_emulate_instruction(vcpu, HV_INVALID_GPA);
 }

@@ -114,8 +114,7 @@ int vcpu_emulate_nop(struct hv_vcpu *vcpu); /* MONITOR, MWAIT, PAUSE: skip */
 int vcpu_emulate_ud(struct hv_vcpu *vcpu);
 /* #UD, intercepted: serves the other vendor's hypercall instruction, else the guest gets it. */
 int vcpu_handle_undefined(struct hv_vcpu *vcpu);
-/* INVPCID as intercepted under shadow paging: type and descriptor are operands of the exit. */
-int vcpu_emulate_invpcid(struct hv_vcpu *vcpu, uint64_t type, uint64_t descriptor_gva);
+int vcpu_emulate_invpcid(struct hv_vcpu *vcpu); /* as intercepted under shadow paging */
 int vcpu_emulate_invlpg(struct hv_vcpu *vcpu, uint64_t gva);
 /* Register port I/O; string forms go through vcpu_emulate_instruction. */
 int vcpu_fast_pio(struct hv_vcpu *vcpu, uint16_t port, unsigned int size, bool in);

@@ -128,14 +128,6 @@ static int handle_invlpg(struct hv_vcpu *vcpu)
 	return vcpu_emulate_invlpg(vcpu, qualification(vcpu));
 }
 
-static int handle_invpcid(struct hv_vcpu *vcpu)
-{
-	/* Instruction information: the register with the type is in bits 31:28. */
-	uint64_t info = vmcs_read(vcpu, VMCS_EXIT_INSN_INFO);
-
-	return vcpu_emulate_invpcid(vcpu, *gpr(vcpu, info >> 28), 0);
-}
-
 /* ---- I/O and memory ----------------------------------------------------------------------------------- */
 
 static int handle_io(struct hv_vcpu *vcpu)
@@ -269,7 +261,7 @@ static const struct {
 	EXIT(XSETBV, vcpu_emulate_xsetbv),
 	EXIT(APIC_WRITE, vmx_handle_apic_write),
 	EXIT(RDRAND, handle_unexpected),
-	EXIT(INVPCID, handle_invpcid),
+	EXIT(INVPCID, vcpu_emulate_invpcid),
 	EXIT(VMFUNC, vcpu_emulate_ud),
 	EXIT(ENCLS, vcpu_emulate_ud),
 	EXIT(RDSEED, handle_unexpected),

@@ -307,6 +307,15 @@ static unsigned int current_pcid(const struct x86_cpu *cpu)
 	return cpu->cr4 & X86_CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
 }
 
+/* The operand's address, of which nothing is checked. */
+static uint64_t unchecked_linear(const struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	uint64_t base = cpu->code_size == 8 && insn->seg < X86_FS ? 0 : cpu->seg[insn->seg].base;
+	uint64_t lin = base + x86_ea_offset(cpu, insn);
+
+	return cpu->code_size == 8 ? lin : (uint32_t)lin;
+}
+
 void x86_op_invlpg(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	struct x86_intercept_info info;
@@ -314,10 +323,7 @@ void x86_op_invlpg(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 	x86_begin(cpu, insn);
 	need_cpl0(cpu);
-	lin = (cpu->code_size == 8 && insn->seg < X86_FS ? 0 : cpu->seg[insn->seg].base) +
-	      x86_ea_offset(cpu, insn);
-	if (cpu->code_size != 8)
-		lin = (uint32_t)lin;
+	lin = unchecked_linear(cpu, insn);
 	if (x86_intercepted(cpu, X86_ICPT_INVLPG)) {
 		memset(&info, 0, sizeof(info));
 		info.inv.linear = lin;
@@ -366,6 +372,7 @@ void x86_op_invpcid(struct x86_cpu *cpu, const struct x86_insn *insn)
 	if (x86_intercepted(cpu, X86_ICPT_INVPCID)) {
 		memset(&info, 0, sizeof(info));
 		info.inv.type = type;
+		info.inv.linear = unchecked_linear(cpu, insn);
 		if (x86_icpt(cpu, insn, X86_ICPT_INVPCID, &info) == X86_DONE) {
 			x86_advance(cpu, insn);
 			return;

@@ -172,6 +172,40 @@ static void hidden(void **state)
 	run_rows(*state, "baseline-v3", ROWS(with));
 }
 
+/* mov $pcid, (%rbx); mov %rcx, 8(%rbx); invpcid (%rbx), %rax */
+#define INVPCID_OF(low, high) .code = { 0x48, 0xc7, 0x03, low, high, 0, 0, 0x48, 0x89, 0x4b, 0x08, \
+					0x66, 0x0f, 0x38, 0x82, 0x03 }, .len = 16
+
+static void invpcid_operands(void **state)
+{
+	static const struct row rows[] = {
+		{ "INVPCID, an address", GUEST_LONG, INVPCID_OF(0, 0), .vector = NONE },
+		{ "INVPCID, an address out of range", GUEST_LONG, .rcx = 1ULL << 57, INVPCID_OF(0, 0),
+		  .vector = X86_GP },
+		{ "INVPCID, a context", GUEST_LONG, .rax = 1, .rcx = 1ULL << 57, INVPCID_OF(0, 0),
+		  .vector = NONE, .rax_after = 1 },
+		{ "INVPCID, a context without PCIDE", GUEST_LONG, .rax = 1, INVPCID_OF(1, 0),
+		  .vector = X86_GP },
+		{ "INVPCID, a context out of range", GUEST_LONG, .rax = 1, INVPCID_OF(0, 0x10),
+		  .vector = X86_GP },
+		{ "INVPCID, all, a context out of range", GUEST_LONG, .rax = 2, INVPCID_OF(0, 0x10),
+		  .vector = X86_GP },
+		{ "INVPCID, all, a context and an address", GUEST_LONG, .rax = 2, .rcx = 1ULL << 57,
+		  INVPCID_OF(1, 0), .vector = NONE, .rax_after = 2 },
+		{ "INVPCID, type 4", GUEST_LONG, .rax = 4, INVPCID_OF(0, 0), .vector = X86_GP },
+		{ "INVPCID, type of 64 bits", GUEST_LONG, .rax = 1ULL << 63, INVPCID_OF(0, 0),
+		  .vector = X86_GP },
+		{ "INVPCID, 32-bit", GUEST_PROT32, .rax = 3, INVPCID, .vector = NONE, .rax_after = 3 },
+		{ "INVPCID, 32-bit, type 4", GUEST_PROT32, .rax = 4, INVPCID, .vector = X86_GP },
+		{ "INVPCID, operand not present", GUEST_LONG, .rax = 2,
+		  .code = { 0xbb, 0, 0, 0, 0x40, 0x66, 0x0f, 0x38, 0x82, 0x03 }, .len = 10,
+		  .vector = X86_PF },
+		{ "INVPCID, user", GUEST_LONG, .cpl = 3, .rax = 2, INVPCID, .vector = X86_GP },
+	};
+
+	run_rows(*state, "baseline-v3", ROWS(rows));
+}
+
 /* ---- returns to an outer level -------------------------------------------------------------------- */
 
 /* IRET to level 3 makes GS null, whose descriptor is of level 0; its base stays. */
@@ -335,6 +369,7 @@ int main(void)
 		EVERYWHERE(canonical_edge),
 		EVERYWHERE(xsetbv),
 		EVERYWHERE(hidden),
+		EVERYWHERE(invpcid_operands),
 		EVERYWHERE(nullified_segment),
 		EVERYWHERE(xsave_pkru),
 		EVERYWHERE(pkrs),
