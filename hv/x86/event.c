@@ -422,6 +422,11 @@ void x86_soft_int(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int
 		.valid = 1, .vector = (uint8_t)vector, .type = (uint8_t)type, .insn_len = insn->len,
 	};
 
+	/* INT1 is a #DB itself: the one that MOV SS or POP SS has held back becomes part of it. */
+	if (type == X86_EV_PRIV_EXC) {
+		ev.payload = cpu->pending_dbg;
+		cpu->pending_dbg = 0;
+	}
 	cpu->rip = cpu->insn_rip;
 	if (x86_deliver(cpu, &ev, false) != X86_OK)
 		x86_throw(cpu, X86_EXIT);

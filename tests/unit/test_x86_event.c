@@ -333,6 +333,25 @@ static void breakpoints(void **state)
 	assert_in_range(e->cpu->rip, ENV_CODE, ENV_CODE + 0x40);
 }
 
+/* MOV SS holds back the trap of its own read; the INT1 behind it is the one #DB that comes. */
+static void int1_takes_what_was_held_back(void **state)
+{
+	const uint8_t code[] = { 0x8e, 0x14, 0x25, ENV_DATA & 0xff, ENV_DATA >> 8 & 0xff,
+				 ENV_DATA >> 16 & 0xff, 0, 0xf1, 0x90 };
+	struct env *e = *state;
+
+	start64(e, 0, CODE(nops));
+	env_code(e, ENV_CODE, code, sizeof(code));
+	env_put32(e, ENV_DATA, SEL_DATA32);
+	e->cpu->dr[0] = ENV_DATA;
+	e->cpu->dr7 = 0x400 | 1 | 3u << 16;
+	x86_state_changed(e->cpu);
+	assert_int_equal(run(e), X86_DB);
+	assert_int_equal(stacked(e, 0), ENV_CODE + 8);
+	assert_int_equal(e->cpu->dr6 & 0xf, 1);
+	assert_int_equal(e->cpu->pending_dbg, 0);
+}
+
 static void alignment_check(void **state)
 {
 	struct env *e = *state;
@@ -407,7 +426,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 		T(faults_64), T(page_fault_codes), T(smep_smap), T(double_and_triple), T(ist),
 		T(exception_intercept), T(vectoring), T(inject), T(iret_unblocks_nmi), T(single_step),
-		T(breakpoints), T(alignment_check), T(syscalls), T(real_mode_delivery),
+		T(breakpoints), T(int1_takes_what_was_held_back),
+		T(alignment_check), T(syscalls), T(real_mode_delivery),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
