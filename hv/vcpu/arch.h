@@ -37,7 +37,7 @@ struct vcpu_guest_caps {
 	uint64_t cr4_allowed, efer_allowed, xcr0_allowed, spec_ctrl_allowed;
 	uint8_t maxphyaddr;
 	bool rdtscp, pcid, x2apic, tsc_deadline, tsc_adjust, arch_caps, pku, pks, invpcid,
-		longmode, xsave;
+		longmode, xsave, vendor_amd;
 };
 
 struct hv_vm_arch {

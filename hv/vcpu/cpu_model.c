@@ -4,7 +4,8 @@
  * model's words and what the processor has. baseline-v1, v2 and v3 hold the
  * user-mode features of the x86-64 psABI levels of the same number, and system
  * features that every processor of that level has; "host" is everything the
- * processor offers.
+ * processor offers. baseline-v2-amd is baseline-v2 by another vendor's name, for guests
+ * whose 32-bit code uses SYSCALL.
  *
  * Sources: x86-64 psABI, section "Micro-architecture levels"; SDM volume 2,
  * CPUID; Linux Documentation/virt/kvm/x86/cpuid.rst for the paravirtual leaves.
@@ -24,6 +25,7 @@ struct vcpu_cpu_model {
 	const char *brand;	/* at most 47 characters; NULL: the processor's */
 	uint32_t signature;	/* leaf 1 EAX; 0: the processor's */
 	uint8_t physical_bits;	/* at most; 0: the processor's */
+	bool amd;		/* AuthenticAMD; else, with a signature, GenuineIntel */
 	uint64_t xcr0;		/* state components at most */
 	uint32_t words[FW_COUNT];
 };
@@ -70,6 +72,15 @@ static const struct vcpu_cpu_model models[] = {
 		},
 	},
 	{
+		.name = "baseline-v2-amd", .brand = "hvd virtual CPU baseline-v2-amd", .amd = true,
+		.signature = 0x00600f12, .physical_bits = 40, .xcr0 = 0,
+		.words = {
+			[FW_1_ECX] = V2_1_ECX, [FW_1_EDX] = V1_1_EDX, [FW_7_EBX] = V1_7_EBX,
+			[FW_80000001_ECX] = 1u << 0 /* LAHF */,
+			[FW_80000001_EDX] = V2_80000001_EDX,
+		},
+	},
+	{
 		.name = "baseline-v3", .brand = "hvd virtual CPU baseline-v3",
 		.signature = 0x000306c3, .physical_bits = 40, .xcr0 = 7,
 		.words = {
@@ -96,7 +107,7 @@ static const struct vcpu_cpu_model models[] = {
 };
 
 static const char *const model_names[] = {
-	"baseline-v1", "baseline-v2", "baseline-v3", "host", NULL,
+	"baseline-v1", "baseline-v2", "baseline-v2-amd", "baseline-v3", "host", NULL,
 };
 
 const struct vcpu_cpu_model *cpu_model_find(const char *name)
@@ -161,6 +172,14 @@ static void put_text(uint32_t *regs, const char *text)
 	memcpy(regs, text, 16);
 }
 
+/* EBX, EDX, ECX. */
+static void put_vendor(uint32_t *regs, const char name[12])
+{
+	memcpy(&regs[1], name, 4);
+	memcpy(&regs[3], name + 4, 4);
+	memcpy(&regs[2], name + 8, 4);
+}
+
 static void build_basic(struct builder *b)
 {
 	const struct vcpu_cpu_model *m = b->model;
@@ -169,13 +188,10 @@ static void build_basic(struct builder *b)
 	e = add_entry(b, 0, 0, false);
 	processor_leaf(b, 0, 0, p);
 	e[0] = 0x16;
-	if (m->signature) {
-		memcpy(&e[1], "Genu", 4);
-		memcpy(&e[3], "ineI", 4);
-		memcpy(&e[2], "ntel", 4);
-	} else {
+	if (m->signature)
+		put_vendor(e, m->amd ? "AuthenticAMD" : "GenuineIntel");
+	else
 		memcpy(&e[1], &p[1], 3 * sizeof(*e));
-	}
 	e = add_entry(b, 1, 0, false);
 	processor_leaf(b, 1, 0, p);
 	e[0] = m->signature ? m->signature : p[0];
@@ -185,7 +201,8 @@ static void build_basic(struct builder *b)
 	e[2] |= 1u << 31;	     /* a hypervisor is present */
 	e[3] = p[3] & m->words[FW_1_EDX];
 	e = add_entry(b, 2, 0, false);
-	e[0] = 0x00ff0001; /* caches: see leaf 4; TLBs: none told */
+	if (!m->amd)
+		e[0] = 0x00ff0001; /* caches: see leaf 4; TLBs: none told */
 }
 
 /* Leaf 4: L1D and L1I of 32 KiB, L2 of 1 MiB each, one L3 of 16 MiB. */
@@ -197,7 +214,7 @@ static void build_caches(struct builder *b)
 	uint32_t *e;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(caches); i++) {
+	for (i = 0; i < ARRAY_SIZE(caches) && !b->model->amd; i++) {
 		e = add_entry(b, 4, i, true);
 		e[0] = caches[i].type | (uint32_t)caches[i].level << 5 | 1u << 8 /* self-initialising */ |
 		       ((1u << caches[i].shared_log2) - 1) << 14 | (HV_MAX_VCPUS - 1) << 26;
@@ -305,6 +322,7 @@ static void build_extended(struct builder *b)
 	memcpy(&e[1], &b->out->entries[0].out[1], 3 * sizeof(*e));
 	processor_leaf(b, 0x80000001, 0, p);
 	e = add_entry(b, 0x80000001, 0, false);
+	e[0] = m->amd ? m->signature : 0;
 	e[2] = p[2] & m->words[FW_80000001_ECX];
 	e[3] = p[3] & m->words[FW_80000001_EDX];
 	memset(brand, 0, sizeof(brand));
@@ -316,6 +334,10 @@ static void build_extended(struct builder *b)
 			put_text(e, brand + 16 * i);
 		else
 			processor_leaf(b, 0x80000002 + i, 0, e);
+	}
+	if (m->amd) {
+		e = add_entry(b, 0x80000005, 0, false);
+		e[2] = e[3] = 32u << 24 | 8u << 16 | 1u << 8 | 64; /* L1D, L1I: 32 KiB, 8 ways */
 	}
 	e = add_entry(b, 0x80000006, 0, false);
 	e[2] = 1024u << 16 | 8u << 12 | 64; /* L2: 1 MiB, 16 ways, 64 bytes a line */

@@ -56,6 +56,7 @@ void cpuid_derive_caps(const struct vcpu_cpuid_table *t, struct vcpu_guest_caps 
 	uint32_t edx81 = word(t, 0x80000001, 3);
 
 	memset(caps, 0, sizeof(*caps));
+	caps->vendor_amd = word(t, 0, 1) == 0x68747541 || word(t, 0, 1) == 0x6f677948; /* "Auth", "Hygo" */
 	caps->cr4_allowed = cr4_allowed(t);
 	caps->longmode = edx81 & 1u << 29;
 	if (edx81 & 1u << 11)

@@ -44,6 +44,8 @@
 #define MSR_KVM_WALL_CLOCK	 0x4b564d00
 #define MSR_KVM_SYSTEM_TIME	 0x4b564d01
 #define MSR_KVM_STEAL_TIME	 0x4b564d03
+#define MSR_K7_EVNTSEL0		 0xc0010000
+#define MSR_K7_PERFCTR3		 0xc0010007
 #define MSR_K8_SYSCFG		 0xc0010010
 #define MSR_K7_HWCR		 0xc0010015
 #define MSR_AMD_NB_CFG		 0xc001001f
@@ -529,6 +531,7 @@ static const struct msr_row rows[] = {
 	{ X86_MSR_FS_BASE, X86_MSR_GS_BASE, read_base, write_base, 0 },
 	{ X86_MSR_KERNEL_GS_BASE, X86_MSR_TSC_AUX, read_lp, write_lp, 0 },
 	/* Looked at by kernels on processors whose leaf 0 says AuthenticAMD. */
+	{ MSR_K7_EVNTSEL0, MSR_K7_PERFCTR3, read_const, write_ignored, 0 },
 	{ MSR_K8_SYSCFG, MSR_K8_SYSCFG, read_const, write_ignored, 0 },
 	{ MSR_K7_HWCR, MSR_K7_HWCR, read_const, write_ignored, 0 },
 	{ MSR_AMD_NB_CFG, MSR_AMD_NB_CFG, read_const, write_ignored, 0 },

@@ -4,7 +4,8 @@
  * instruction once, by the vendor that its CPUID shows, and keeps it when it moves
  * to a host with the other kind of processor: there the instruction is undefined,
  * and is served here as if it were the processor's own. Guest memory stays as it
- * is, for the next host. Every other #UD goes to the guest.
+ * is, for the next host. Likewise SYSCALL and SYSRET outside 64-bit mode, which one vendor
+ * has and the other has not. Every other #UD goes to the guest.
  */
 #include <errno.h>
 
@@ -18,6 +19,12 @@ static bool is_hypercall(const struct x86_insn *insn)
 	       (insn->modrm == 0xc1 /* VMCALL */ || insn->modrm == 0xd9 /* VMMCALL */);
 }
 
+static bool is_syscall(const struct x86_insn *insn)
+{
+	return insn->map == X86_MAP_0F &&
+	       (insn->opcode == 0x05 /* SYSCALL */ || insn->opcode == 0x07 /* SYSRET */);
+}
+
 int vcpu_handle_undefined(struct hv_vcpu *vcpu)
 {
 	struct x86_insn insn;
@@ -29,5 +36,8 @@ int vcpu_handle_undefined(struct hv_vcpu *vcpu)
 		return r;
 	if (!r && is_hypercall(&insn))
 		return vcpu_hypercall(vcpu, insn.len);
+	/* The emulator has the vendor of the guest's CPUID, and raises #UD where that does. */
+	if (!r && is_syscall(&insn) && vm_arch(vcpu->vm)->caps.vendor_amd)
+		return vcpu_emulate_instruction(vcpu, HV_INVALID_GPA);
 	return vcpu_emulate_ud(vcpu);
 }

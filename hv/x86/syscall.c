@@ -83,6 +83,10 @@ void x86_op_sysret(struct x86_cpu *cpu, const struct x86_insn *insn)
 	else
 		x86_write_flags(cpu, X86_FL_IF, X86_FL_IF);
 	cpu->eflags &= ~X86_FL_RF;
+	/* Unlike IRET and POPF: the trap comes from the level above, before its first instruction. */
+	cpu->step_tf = 0;
+	if (cpu->eflags & X86_FL_TF)
+		cpu->pending_dbg |= X86_DR6_BS;
 	if (insn->opsize == 8)
 		flat_code_stack(cpu, (uint16_t)((sel + 16) | 3), (uint16_t)((sel + 8) | 3), 3, X86_AR_L);
 	else

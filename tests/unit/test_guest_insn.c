@@ -239,6 +239,40 @@ static void nullified_segment(void **state)
 	insn_guest_finish(&g);
 }
 
+/* ---- what only one vendor has ------------------------------------------------------------------------- */
+
+#define SEL_CODE64 0x18 /* of the library */
+
+/* SYSCALL from compatibility mode goes on in 64-bit mode behind itself, or is #UD. */
+static void syscall_from_32_bits(void **state)
+{
+	static const uint8_t code[] = { 0x0f, 0x05, 0xb8, 0x55, 0, 0, 0 }; /* syscall; mov $0x55, %eax */
+	static const char *const models[] = { "baseline-v2", "baseline-v2-amd" };
+	const struct engine *e = *state;
+	unsigned int i, sce;
+
+	for (i = 0; i < 4; i++) {
+		struct insn_guest_run run = { .mode = GUEST_COMPAT32, .cpl = 3, .code = code,
+					      .len = sizeof(code) };
+		struct insn_guest g;
+
+		sce = i & 1;
+		run.efer = sce; /* SCE */
+		insn_guest_make(&g, e->vendor, e->paging, models[i / 2]);
+		assert_int_equal(hv_vcpu_set_msr(g.vcpu, 0xc0000081, (uint64_t)SEL_CODE64 << 32), 0);
+		assert_int_equal(hv_vcpu_set_msr(g.vcpu, 0xc0000083, INSN_GUEST_CODE + 2), 0);
+		insn_guest_run(&g, &run);
+		assert_int_equal(run.vector, i == 3 ? NONE : X86_UD);
+		if (i == 3) {
+			assert_int_equal(run.regs.rax, 0x55);
+			assert_int_equal(run.regs.rcx, INSN_GUEST_CODE + 2);
+		} else {
+			assert_int_equal(run.fault_rip, INSN_GUEST_CODE);
+		}
+		insn_guest_finish(&g);
+	}
+}
+
 /* ---- protection keys ------------------------------------------------------------------------------ */
 
 static bool shown(struct insn_guest *g, unsigned int ecx_bit)
@@ -370,6 +404,7 @@ int main(void)
 		EVERYWHERE(xsetbv),
 		EVERYWHERE(hidden),
 		EVERYWHERE(invpcid_operands),
+		EVERYWHERE(syscall_from_32_bits),
 		EVERYWHERE(nullified_segment),
 		EVERYWHERE(xsave_pkru),
 		EVERYWHERE(pkrs),

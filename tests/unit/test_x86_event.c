@@ -391,6 +391,16 @@ static void syscalls(void **state)
 	assert_int_equal(e->cpu->cpl, 3);
 	assert_int_equal(e->cpu->seg[X86_CS].selector, SEL_UCODE64);
 	assert_int_equal(e->cpu->seg[X86_SS].selector, SEL_UDATA);
+	/* SYSRET that sets TF: the trap is before the first instruction of level 3. */
+	start64(e, 0, CODE(sysret64));
+	e->cpu->rip += 2;
+	e->cpu->star = (uint64_t)SEL_CODE64 << 32 | (uint64_t)(SEL_UDATA - 8) << 48;
+	e->cpu->gpr[X86_RCX] = ENV_CODE + 0x300;
+	e->cpu->gpr[X86_R11] = X86_FL_TF;
+	assert_int_equal(run(e), X86_DB);
+	assert_int_equal(stacked(e, 0), ENV_CODE + 0x300);
+	assert_int_equal(stacked(e, 1), SEL_UCODE64);
+	assert_true(e->cpu->dr6 & X86_DR6_BS);
 	/* Without SCE: #UD. */
 	start64(e, 3, CODE(syscall64));
 	e->cpu->efer &= ~X86_EFER_SCE;
