@@ -20,8 +20,8 @@
 #include "tests/lib/irq_guest.h"
 
 #define PATIENCE_MS 30000
-#define EACH_POSTS  40 /* for each way of waiting */
-#define CROWD_POSTS 60 /* of each poster */
+#define EACH_POSTS  16 /* for each way of waiting */
+#define CROWD_POSTS 24 /* of each poster */
 #define LAPIC_IRR   0x20
 #define LAPIC_ISR   0x10
 
@@ -114,7 +114,7 @@ static void crowd(void **state)
 
 /* ---- exits ----------------------------------------------------------------------------------------- */
 
-#define EXIT_POSTS 100
+#define EXIT_POSTS 50
 
 /* What EXIT_POSTS interrupts cost a vCPU in guest mode. */
 static void count_exits(const struct irq_guest_config *c, uint64_t *kicks, uint64_t *windows,
