@@ -112,6 +112,7 @@ DECLARE(ev_fault);
 DECLARE(ev_skip);
 DECLARE(ev_invlpg);
 DECLARE(ev_cr3);
+DECLARE(ev_cr3_code);
 DECLARE(ev_cpuid);
 DECLARE(ev_out);
 DECLARE(ev_smc);
@@ -123,13 +124,16 @@ static const struct {
 	const char *end;
 	unsigned int cpl;
 	uint64_t rounds;
+	bool global;		/* pages */
 } events[] = {
-#define EVENT(name, text, cpl, rounds) { text, bx_##name, bx_##name##_end, cpl, rounds }
+#define EVENT(name, text, cpl, rounds) { text, bx_##name, bx_##name##_end, cpl, rounds, false }
 	EVENT(ev_syscall, "syscall + sysret", 3, 1000000),
 	EVENT(ev_int, "int + iret", 0, 1000000),
 	EVENT(ev_fault, "page fault round trip", 0, 500000),
 	EVENT(ev_invlpg, "invlpg + touch", 0, 500000),
 	EVENT(ev_cr3, "CR3 reload + 16 touches", 0, 100000),
+	EVENT(ev_cr3_code, "CR3 reload + 64 blocks", 0, 100000),
+	{ "the same, global pages", bx_ev_cr3_code, bx_ev_cr3_code_end, 0, 100000, true },
 	EVENT(ev_cpuid, "CPUID", 0, 1000000),
 	EVENT(ev_out, "OUT", 0, 1000000),
 	EVENT(ev_smc, "self-modifying code", 0, 200000),
@@ -151,7 +155,7 @@ static double event(struct env *e, unsigned int i)
 	env_default_idt(e);
 	/* 4 KiB pages below 2 MiB, as kernels have them; 32 MiB and more is not there. */
 	for (k = 0; k < 512; k++)
-		env_put64(e, 0xc000 + k * 8, (uint64_t)k << 12 | 7);
+		env_put64(e, 0xc000 + k * 8, (uint64_t)k << 12 | (events[i].global ? 0x107 : 7));
 	env_put64(e, ENV_PT + 0x2000, 0xc000 | 7);
 	env_put64(e, ENV_PT + 0x2000 + (0x3000000 >> 21) * 8, 0);
 	put_code(e, ENV_CODE, events[i].fn, events[i].end);

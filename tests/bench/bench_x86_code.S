@@ -198,6 +198,18 @@ FUNC ev_invlpg
 	jnz	1b
 	LEAVE
 ENDF ev_invlpg
+FUNC ev_cr3_code	/* 64 blocks after each reload */
+	mov	%cr3, %rax
+1:	mov	%rax, %cr3
+	.rept	64
+	jmp	2f
+	.balign	16
+2:
+	.endr
+	dec	%rbx
+	jnz	1b
+	LEAVE
+ENDF ev_cr3_code
 FUNC ev_cr3
 	mov	%cr3, %rcx
 1:	mov	%rcx, %cr3
