@@ -87,7 +87,8 @@ static void zap_pause(struct reclaim *rc)
 	if (busy < ZAP_SLICE_NS)
 		return;
 	atomic_fetch_add_explicit(&zap->busy_ns, busy, memory_order_relaxed);
-	until = now + busy * ZAP_PAUSE_FACTOR;
+	/* What is far beyond the slice was somebody else's: we did not have the CPU. */
+	until = now + hv_min(busy, 2 * ZAP_SLICE_NS) * ZAP_PAUSE_FACTOR;
 	hv_spin_lock(&zap->lock);
 	while (!zap->urgent && hv_clock_ns() < until)
 		hv_cond_wait_spin_until(&zap->wake, &zap->lock, until);

@@ -566,18 +566,16 @@ void slot_tree_erase(struct slot_pool *pool, struct slot_tree *tree, uint64_t fi
 void slot_tree_prefetch(const struct slot_tree *tree, uint64_t first, unsigned int id)
 {
 	struct slot_node *n = tree->root;
+	unsigned int level;
 	size_t i;
 
-	while (n && n->level) {
-		struct slot_inner *in = inner_of(n);
-		unsigned int level = n->level;
-
-		n = in->child[tree->view][inner_at(in, slot_key(first, id))];
-		for (i = 0; level == 1 && i < sizeof(struct slot_leaf); i += 64)
-			__builtin_prefetch((const char *)n + i);
-		if (level == 1)
-			return;
-	}
+	if (!n)
+		return;
+	/* Not to look at the leaf: that is what would wait. */
+	for (level = n->level; level; level--)
+		n = inner_of(n)->child[tree->view][inner_at(inner_of(n), slot_key(first, id))];
+	for (i = 0; i < sizeof(struct slot_leaf); i += 64)
+		__builtin_prefetch((const char *)n + i);
 }
 
 /*
