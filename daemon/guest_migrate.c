@@ -231,10 +231,14 @@ static void on_end(void *ctx)
 
 static void migration_free(struct guest_migration *m)
 {
+	struct api_error err;
+
 	if (!m)
 		return;
-	if (m->job.running)
-		guest_job_end(&m->job, JOB_FAILED, NULL, NULL);
+	if (m->job.running) {
+		api_error_set(&err, API_E_MIGRATION_FAILED, "the guest has ended");
+		guest_job_end(&m->job, JOB_FAILED, NULL, &err);
+	}
 	hv_migrate_free(m->mig);
 	if (m->wake_event)
 		event_free(m->wake_event);
