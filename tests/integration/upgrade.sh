@@ -77,6 +77,16 @@ goes_on a "after an orderly stop, too"
 destroy a
 is_state a shutoff destroyed
 
+# ---- destroyed meanwhile ----
+res domain.create "$(config c)" >/dev/null
+w=$(pid_of c)
+res domain.upgrade '{"domain":"c","detach":true}' >/dev/null
+until_ok 10 sh -c "ls '$run/workers' | grep -q 'b.json'"
+for p in $(worker_pids); do [ "$p" = "$w" ] || kill -STOP "$p"; done
+is "destroyed while a new worker hangs" "$(err domain.destroy '{"domain":"c"}')" ok
+is "no worker is left of it" "$(ls "$run/workers" | wc -l)" 0
+is "and no job" "$(res job.list '{}' '.jobs|map(select(.status=="running"))|length')" 0
+
 # ---- what cannot be ----
 res domain.create "$(config b '"memory_backing":"anon"')" >/dev/null
 w=$(pid_of b)
