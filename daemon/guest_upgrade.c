@@ -37,7 +37,7 @@
 
 #define TAKE_MS	   5000u	/* the guest stands still at most so long */
 #define EXPECT_MS  20000u	/* for the state to come */
-#define FIRST_US   20000u	/* for the first instruction, to be told */
+#define FIRST_US   200000u	/* for the first instruction, to be told: hosts can be busy */
 #define JSON_MAX   (64u << 10)
 #define IMAGE_MAX  (16u << 20)	/* of hv_machine_save_state() */
 #define MSG_MAGIC  0x31557668u	/* "hvU1": another form of messages is another magic */

@@ -113,16 +113,16 @@ for vendor in vmx svm; do
 		guest_file $cpus 64 20 1
 		res domain.define "$(guest_config m $cpus "\"engine\":{\"vendor\":\"$vendor\"}")" >/dev/null
 		is "$vendor, $cpus vCPUs" "$(err domain.start '{"domain":"m"}')" ok
-		i=0 worst=0
+		i=0 worst=0 failed=0
 		while [ $i -lt "$times" ]; do
 			answer=$(upgrade m)
-			down=$(echo "$answer" | jq '.result.downtime_us // 1000000000')
-			[ "$down" -lt 1000000000 ] || echo "# $(echo "$answer" | jq -c .error)"
+			[ "$(echo "$answer" | name_of)" = ok ] || { failed=$((failed + 1)); echo "# $(echo "$answer" | jq -c .error)"; }
+			down=$(echo "$answer" | jq '.result.downtime_us // 0')
 			[ "$down" -le "$worst" ] || worst=$down
 			i=$((i + 1))
 		done
 		echo "# longest of $i: $worst us"
-		is "replaced $i times" "$([ "$worst" -lt 1000000000 ] && echo yes)" yes
+		is "replaced $i times" "$failed" 0
 		guest_finish m
 		is_state m shutoff debug_exit
 		is "the guest has found no error" "$(res domain.info '{"domain":"m"}' .exit_code)" 0
