@@ -420,7 +420,7 @@ static void test_bad_arguments(void **state)
 	assert_int_equal(hv_migrate_start(mm->m, &c, &mig, error), -EBADF);
 	c.params.zstd_level = 20;
 	assert_int_equal(hv_migrate_start(mm->m, &c, &mig, error), -EINVAL);
-	assert_string_equal(error, "params: out of range");
+	assert_string_equal(error, "params or fault: out of range");
 	mf_machine_free(mm);
 }
 
