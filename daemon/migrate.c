@@ -61,7 +61,8 @@ void migrations_fini(struct hvd *hvd)
 bool migration_over(const struct migration *m)
 {
 	return m->status == MIGRATION_COMPLETED || m->status == MIGRATION_FAILED ||
-	       m->status == MIGRATION_CANCELLED || m->status == MIGRATION_DIED;
+	       m->status == MIGRATION_CANCELLED || m->status == MIGRATION_DIED ||
+	       m->status == MIGRATION_UNKNOWN;
 }
 
 static void migrations_forget(struct hvd *hvd)
@@ -347,16 +348,31 @@ const struct api_method methods_worker_migration[] = {
 	{ 0 },
 };
 
+/*
+ * A worker that died may have been told to run the guest in its last moment. A source that
+ * has committed asks, and does not take the guest up again on a guess: where it had gone on
+ * already it would meet disks of another time. One that has not committed does not ask.
+ */
+static void incoming_worker_gone(struct migration *m, struct domain *dom)
+{
+	bool unsure = m->status != MIGRATION_SETUP;
+
+	migration_set_status(m, unsure ? MIGRATION_UNKNOWN : MIGRATION_DIED,
+			     unsure ? "its worker died, and nobody saw whether it ran the guest" :
+				     "its worker died before it ran the guest");
+	if (domain_state_has_machine(dom->state))
+		domain_state_set(m->hvd, dom, DOMAIN_SHUTDOWN, REASON_FAILED, m->error);
+}
+
 void migration_worker_gone(struct hvd *hvd, struct domain *dom)
 {
 	struct migration *m = dom->migration;
 
+	(void)hvd;
 	if (!m || migration_over(m))
 		return;
 	if (m->incoming) {
-		migration_set_status(m, MIGRATION_DIED, "its worker died before it ran the guest");
-		if (domain_state_has_machine(dom->state))
-			domain_state_set(hvd, dom, DOMAIN_SHUTDOWN, REASON_FAILED, m->error);
+		incoming_worker_gone(m, dom);
 		return;
 	}
 	/* While a job runs, its end comes next and settles it. */

@@ -39,7 +39,7 @@ enum migration_status {
 	MIGRATION_UNCONFIRMED,	/* source: committed, and nobody has confirmed */
 	MIGRATION_IN_DOUBT,	/* destination: ready, and nobody has decided */
 	MIGRATION_DIED,		/* destination: the worker died and never ran the guest */
-	MIGRATION_UNKNOWN,	/* of a peer's answer: no such migration there */
+	MIGRATION_UNKNOWN,	/* nobody saw whether it ran; of a peer's answer: no such one */
 };
 extern const char *const migration_status_names[];
 
