@@ -14,10 +14,10 @@ for vendor in vmx svm; do
 		name=$kind-$vendor
 		define "$name" "$first" $kind $vendor >/dev/null
 		rpc domain.start "{\"domain\":\"$name\",\"paused\":true}" >/dev/null
-		"$HVD_BUILDDIR/tests/integration/console" "$sock" "$name" "" 20000 >"$top/$name" &
+		"$HVD_BUILDDIR/tests/integration/console" -a "$top/$name.attached" -t 20000 "$sock" "$name" "" \
+			>"$top/$name" &
 		console=$!
-		# fd 3 is the socket; the console's own descriptor comes after it.
-		until_ok 20 test -e "/proc/$console/fd/4"
+		until_ok 20 test -e "$top/$name.attached"
 		rpc domain.resume "{\"domain\":\"$name\"}" >/dev/null
 		is_state "$name" shutoff guest
 		wait $console

@@ -121,9 +121,10 @@ is_state() { # NAME STATE REASON
 }
 sh_state() { [ "$(state_of "$1")" = "$2" ]; }
 
-# Type TEXT into the console of DOMAIN and print what comes within a moment.
-typed() { # DOMAIN TEXT
-	"$HVD_BUILDDIR/tests/integration/console" "$sock" "$1" "$2"
+# Type TEXT into the console of DOMAIN and print what comes within a moment, or, within
+# twenty seconds, up to UNTIL.
+typed() { # DOMAIN TEXT [UNTIL]
+	"$HVD_BUILDDIR/tests/integration/console" ${3:+-t 20000 -u "$3"} "$sock" "$1" "$2"
 }
 
 # Type TEXT, wait until the console of DOMAIN has shown more than before, print its last byte.

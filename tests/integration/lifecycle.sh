@@ -25,9 +25,9 @@ is "not running" "$(err domain.suspend '{"domain":"a"}')" domain.wrong_state
 # ---- start ----
 is "start" "$(res domain.start '{"domain":"a"}' .state)" '"running"'
 is "start twice" "$(err domain.start '{"domain":"a"}')" domain.wrong_state
-until_ok 10 sh -c "[ \"\$('$HVD_BUILDDIR/tests/integration/console' '$sock' a '' 50 | tr -d '\r\n')\" = ready ]"
-is "console: history, and echo" "$(typed a abc | tr -d '\r\n')" readyabc
-is "console: again from the start" "$(typed a '' | tr -d '\r\n')" readyabc
+until_ok 10 sh -c "[ \"\$('$HVD_BUILDDIR/tests/integration/console' -t 50 '$sock' a '' | tr -d '\r\n')\" = ready ]"
+is "console: history, and echo" "$(typed a abc abc | tr -d '\r\n')" readyabc
+is "console: again from the start" "$(typed a '' abc | tr -d '\r\n')" readyabc
 is "list shows it" "$(res domain.list '{}' '.domains|map(.name)')" '["a"]'
 is "stats" "$(res domain.stats '{"domain":"a"}' '|.first_instruction_ns>0 and .console_bytes>=7')" true
 
@@ -100,7 +100,7 @@ fi
 # ---- ends ----
 typed a r >/dev/null
 is_state a running reset
-until_ok 10 sh -c "'$HVD_BUILDDIR/tests/integration/console' '$sock' a '' 50 | grep -c ready | grep -q 2"
+until_ok 10 sh -c "'$HVD_BUILDDIR/tests/integration/console' -t 50 '$sock' a '' | grep -c ready | grep -q 2"
 is "a reset boots again" "$(typed a '' | grep -c ready)" 2
 typed a x >/dev/null
 is_state a shutoff debug_exit

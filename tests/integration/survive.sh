@@ -47,7 +47,7 @@ is "another run of the daemon" "$(test "$(res daemon.version '{}' .instance)" !=
 is_state b running booted
 is_state t paused user
 is "the same process" "$(pid_of b)" "$b"
-is "its console, with history" "$(typed b w | tr -d '\r\n')" readyqw
+is "its console, with history" "$(typed b w qw | tr -d '\r\n')" readyqw
 is "a transient one is transient still" "$(res domain.info '{"domain":"t"}' .persistent)" false
 is "resume it" "$(err domain.resume '{"domain":"t"}')" ok
 is "event numbers go on" "$(res event.subscribe '{}' ".seq>$last")" true
@@ -64,10 +64,11 @@ start_hvd
 res domain.start '{"domain":"a"}' >/dev/null
 a=$(pid_of a)
 # The console is a descriptor of its own: it types on when hvd is dead.
-"$HVD_BUILDDIR/tests/integration/console" "$sock" a o 300 1500 >/dev/null &
+"$HVD_BUILDDIR/tests/integration/console" -a "$top/attached" -w "$top/type" "$sock" a o >/dev/null &
 c=$!
-until_ok 20 test -e "/proc/$c/fd/4"
+until_ok 20 test -e "$top/attached"
 kill_hvd
+touch "$top/type"
 wait $c
 sleep 0.5
 start_hvd

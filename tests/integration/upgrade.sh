@@ -46,12 +46,14 @@ is "calls in the meantime wait for it" "$(get a | wc -c)" 4
 is "it has ended well" "$(wait_job 2; res job.info '{"id":2}' .status)" '"completed"'
 
 # ---- a console client stays ----
-"$HVD_BUILDDIR/tests/integration/console" "$sock" a q 2500 1500 >"$top/client" &
+"$HVD_BUILDDIR/tests/integration/console" -a "$top/attached" -w "$top/type" -u qq -t 10000 \
+	"$sock" a qq >"$top/client" &
 client=$!
-sleep 0.3
+until_ok 20 test -e "$top/attached"
 for i in 1 2 3; do upgrade a >/dev/null; done
+touch "$top/type"
 wait $client
-is "a client's console goes on, both ways" "$(tail -c 1 "$top/client")" q
+is "a client's console goes on, both ways" "$(tail -c 2 "$top/client")" qq
 goes_on a "and others"
 
 # ---- paused ----
