@@ -10,6 +10,7 @@
 #include "daemon/log.h"
 #include "daemon/worker_link.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -332,15 +333,16 @@ static void prepare_done(struct peer_op *op)
 	out_send(m, dom, op);
 }
 
-static void id_make(char *id)
+static int id_make(char *id)
 {
 	unsigned char bytes[HV_MIGRATE_ID_SIZE];
 	int i;
 
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		abort();
+		return -errno;
 	for (i = 0; i < HV_MIGRATE_ID_SIZE; i++)
 		sprintf(id + 2 * i, "%02x", bytes[i]);
+	return 0;
 }
 
 /* The definition for the destination: what runs, or what the call gave for the same guest. */
@@ -421,8 +423,7 @@ static struct migration *out_new(struct hvd *hvd, struct domain *dom, const stru
 	char id[MIGRATION_ID_TEXT];
 	struct migration *m;
 
-	id_make(id);
-	m = migration_new(hvd, id, false, dom->name, dom->uuid);
+	m = id_make(id) ? NULL : migration_new(hvd, id, false, dom->name, dom->uuid);
 	if (!m)
 		return NULL;
 	snprintf(m->peer, sizeof(m->peer), "%s", args->uri);

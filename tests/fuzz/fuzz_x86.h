@@ -89,7 +89,10 @@ void guest_run(const struct fuzz_case *c, bool block, struct outcome *out);
 /* fuzz_x86_native.c: the host's side */
 /* 0, -ENOSYS: this host has no local descriptor tables, which 16-bit code needs. */
 int native_create(unsigned int bits);
+/* The instruction, and the jump back behind it. */
 void native_place(const struct fuzz_case *c);
+/* After native_run(): the instruction has not stored into that jump. */
+bool native_way_back_is_whole(const struct fuzz_case *c);
 /* What native_place() has put there, PLACE_SIZE bytes, and where it jumps to from 64-bit code. */
 #define PLACE_SIZE	(15 + 8)
 const uint8_t *native_code(const struct fuzz_case *c);

@@ -206,8 +206,9 @@ void except_apply(const struct fuzz_case *c, struct outcome *native, struct outc
 		ignore |= X86_FL_NT | X86_FL_ID;
 	if (movbe_stack_prefix(c, native, ours))
 		native->vector = ours->vector;
+	/* An instruction may store into the jump behind it, which only the native side takes. */
 	if (edge_of_canonical(native, ours) || edge_of_canonical(ours, native) || met_the_frame(ours) ||
-	    met_the_program(c, native, ours)) {
+	    met_the_program(c, native, ours) || !native_way_back_is_whole(c)) {
 		*native = *ours;
 		return;
 	}

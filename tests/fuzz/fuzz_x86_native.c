@@ -157,25 +157,44 @@ uint64_t native_leave(void)
 	return frame_address(fuzz_frame_leave);
 }
 
-/* The instruction, and the jump back behind it. */
-void native_place(const struct fuzz_case *c)
-{
-	uint32_t to = (uint32_t)frame_address(fuzz_frame_leave), rel;
-	uint8_t *at = code_at(c) + c->insn.len;
-	static const uint16_t cs = 0x33;
+#define WAY_BACK_MAX 8
 
-	memcpy(code_at(c), c->bytes, c->insn.len);
+/* The jump back, to stand behind the instruction. Returns its length. */
+static size_t way_back(const struct fuzz_case *c, uint8_t *jump)
+{
+	uint32_t to = (uint32_t)frame_address(fuzz_frame_leave);
+	static const uint16_t cs = 0x33;
+	size_t n = 0;
+
 	if (c->bits == 64) {
-		rel = to - (uint32_t)(uintptr_t)(at + 5);
-		*at++ = 0xe9;
-		memcpy(at, &rel, 4);
-		return;
+		to -= (uint32_t)(uintptr_t)(code_at(c) + c->insn.len + 5);
+		jump[0] = 0xe9;
+		memcpy(jump + 1, &to, 4);
+		return 5;
 	}
 	if (c->bits == 16)
-		*at++ = 0x66;
-	*at++ = 0xea;
-	memcpy(at, &to, 4);
-	memcpy(at + 4, &cs, 2);
+		jump[n++] = 0x66;
+	jump[n++] = 0xea;
+	memcpy(jump + n, &to, 4);
+	memcpy(jump + n + 4, &cs, 2);
+	return n + 6;
+}
+
+void native_place(const struct fuzz_case *c)
+{
+	uint8_t jump[WAY_BACK_MAX];
+	size_t n = way_back(c, jump);
+
+	memcpy(code_at(c), c->bytes, c->insn.len);
+	memcpy(code_at(c) + c->insn.len, jump, n);
+}
+
+bool native_way_back_is_whole(const struct fuzz_case *c)
+{
+	uint8_t jump[WAY_BACK_MAX];
+	size_t n = way_back(c, jump);
+
+	return !memcmp(code_at(c) + c->insn.len, jump, n);
 }
 
 static void load_frame(const struct fuzz_case *c)
