@@ -146,6 +146,7 @@ void domain_settle(struct hvd *hvd, struct domain *dom)
 	/* The end of that comes here again. */
 	if (dom->storing || migration_undefines(hvd, dom))
 		return;
+	migration_at_rest(dom);
 	if (dom->state == DOMAIN_SHUTOFF) {
 		json_decref(dom->live);
 		dom->live = NULL;

@@ -185,10 +185,12 @@ static void undefine_done(struct store_op *op)
 	if (op->call)
 		api_reply(op->call, NULL);
 	/* A running one lives on as a transient one. */
-	if (dom->worker || dom->start)
+	if (dom->worker || dom->start) {
 		domain_set_idle(hvd, dom);
-	else
-		domain_free(hvd, dom);
+		return;
+	}
+	migration_at_rest(dom);
+	domain_free(hvd, dom);
 }
 
 static void store_done(struct task *task)

@@ -93,6 +93,8 @@ void migration_adopted(struct hvd *hvd, struct domain *dom, json_t *report);
 void migration_worker_gone(struct hvd *hvd, struct domain *dom);
 /* @dom has come to rest: true when it is being undefined now, as domain.migrate asked. */
 bool migration_undefines(struct hvd *hvd, struct domain *dom);
+/* @dom has come to rest, and its definition is as it will stay: a source's job ends now. */
+void migration_at_rest(struct domain *dom);
 /* Nobody knows for sure that the other side does not run it, so that it may not start anew. */
 bool migration_forbids_start(const struct domain *dom);
 extern const struct api_method methods_worker_migration[];

@@ -250,6 +250,9 @@ static bool out_ended(struct hvd *hvd, struct domain *dom, struct job *job,
 		return false;
 	m->job = job;
 	if (!err) {
+		/* Whoever waits for it may send the guest back at once: not before we have let it go. */
+		if (dom->worker)
+			return true;
 		m->job = NULL;
 		return false;
 	}
@@ -271,6 +274,14 @@ static bool out_ended(struct hvd *hvd, struct domain *dom, struct job *job,
 	}
 	out_fail(m, err);
 	return true;
+}
+
+void migration_at_rest(struct domain *dom)
+{
+	struct migration *m = dom->migration;
+
+	if (m && !m->incoming && m->job && m->status == MIGRATION_COMPLETED)
+		out_end(m, NULL);
 }
 
 const struct worker_job_kind migrate_job_kind = { .name = "migrate", .unit = "bytes",
