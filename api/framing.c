@@ -18,7 +18,7 @@
 /* 16 digits hold a time in seconds to the microsecond, without noise after it. */
 #define DUMP_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(16))
 
-static void close_all(const int *fds, unsigned int n)
+void api_close_fds(const int *fds, unsigned int n)
 {
 	while (n > 0)
 		close(fds[--n]);
@@ -31,7 +31,7 @@ void frame_in_init(struct frame_in *in)
 
 void frame_in_fini(struct frame_in *in)
 {
-	close_all(in->fds, in->nfds);
+	api_close_fds(in->fds, in->nfds);
 	free(in->buf);
 	frame_in_init(in);
 }
@@ -89,7 +89,7 @@ static int in_accept_fds(struct frame_in *in, struct msghdr *msg)
 		}
 	}
 	if (ret) {
-		close_all(in->fds, in->nfds);
+		api_close_fds(in->fds, in->nfds);
 		in->nfds = 0;
 	}
 	return ret;
@@ -230,7 +230,7 @@ static void chunk_drop(struct frame_out *out, struct frame_chunk *chunk)
 {
 	STAILQ_REMOVE_HEAD(&out->chunks, link);
 	out->bytes -= chunk->len - chunk->sent;
-	close_all(chunk->fds, chunk->nfds);
+	api_close_fds(chunk->fds, chunk->nfds);
 	free(chunk);
 }
 
@@ -279,7 +279,7 @@ int frame_out_push(struct frame_out *out, const json_t *json, const int *fds, un
 		ret = -ENOBUFS;
 	if (ret) {
 		free(chunk);
-		close_all(fds, nfds);
+		api_close_fds(fds, nfds);
 		return ret;
 	}
 	chunk->nfds = nfds;
@@ -328,7 +328,7 @@ static void out_sent(struct frame_out *out, size_t n)
 	while (n > 0) {
 		chunk = STAILQ_FIRST(&out->chunks);
 		/* The descriptors went with the first byte. */
-		close_all(chunk->fds, chunk->nfds);
+		api_close_fds(chunk->fds, chunk->nfds);
 		chunk->nfds = 0;
 		if (n < chunk->len - chunk->sent) {
 			chunk->sent += n;

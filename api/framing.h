@@ -49,6 +49,9 @@ struct frame_out {
 	size_t bytes;	/* not yet sent */
 };
 
+/* Descriptors that came with a message, or will not go with one. */
+void api_close_fds(const int *fds, unsigned int n);
+
 void frame_in_init(struct frame_in *in);
 /* Frees the buffer and closes descriptors that nobody took. */
 void frame_in_fini(struct frame_in *in);

@@ -130,8 +130,7 @@ int api_conn_send(struct api_conn *conn, const json_t *json, const int *fds, uns
 	int ret;
 
 	if (conn->broken) {
-		while (nfds > 0)
-			close(fds[--nfds]);
+		api_close_fds(fds, nfds);
 		return -EPIPE;
 	}
 	ret = frame_out_push(&conn->out, json, fds, nfds);

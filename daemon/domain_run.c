@@ -212,8 +212,7 @@ static void start_answer(struct worker *worker, void *data, json_t *result, cons
 
 	(void)worker;
 	if (op->failed || err || !json_is_object(result)) {
-		while (nfds > 0)
-			close(fds[--nfds]);
+		api_close_fds(fds, nfds);
 		/* When it is given up already, or the worker died, that end says why. */
 		if (op->failed || (err && err->id == API_E_PEER_LOST))
 			return;

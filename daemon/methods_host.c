@@ -23,12 +23,6 @@
 #define VCPUS_MAX    4096
 #define RATE_MAX_MS  60000
 
-static void close_fds(const int *fds, unsigned int nfds)
-{
-	while (nfds > 0)
-		close(fds[--nfds]);
-}
-
 /* ---- host CPUs ----------------------------------------------------------------------- */
 
 static const struct schema_field cpu_fields[] = {
@@ -120,7 +114,7 @@ static void cpu_answer(struct worker *worker, void *data, json_t *result, const 
 
 	(void)worker;
 	(void)result;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	/* A worker that has died needs no change any more. */
 	if (err && err->id != API_E_PEER_LOST) {
 		change->failed = true;
@@ -270,7 +264,7 @@ static void rate_answer(struct worker *worker, void *data, json_t *result, const
 	struct api_error err;
 
 	(void)worker;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	if (!remote && schema_check(&rate_result, result, API_E_INTERNAL, &err))
 		remote = &err;
 	if (remote) {

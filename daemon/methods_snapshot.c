@@ -129,8 +129,7 @@ static void op_end(struct snapshot_op *op, const int *fds, unsigned int nfds)
 		api_reply_fds(op->call, json_incref(op->result), fds, nfds);
 		nfds = 0;
 	}
-	while (nfds > 0)
-		close(fds[--nfds]);
+	api_close_fds(fds, nfds);
 	op_free(op);
 }
 

@@ -146,18 +146,12 @@ struct stream_arrival {
 	bool resolve;
 };
 
-static void close_fds(const int *fds, unsigned int nfds)
-{
-	while (nfds > 0)
-		close(fds[--nfds]);
-}
-
 static void resolve_passed(struct worker *worker, void *data, json_t *result, const int *fds,
 			   unsigned int nfds, const struct api_error *err)
 {
 	(void)data;
 	(void)result;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	/* What came of it, worker.migration has said. */
 	if (err && worker_domain(worker))
 		log_info("domain %s: not settled: %s", worker_domain(worker)->name, err->message);
@@ -345,7 +339,7 @@ static void gone_answer(struct worker *worker, void *data, json_t *result, const
 	struct domain *dom = worker_domain(worker);
 
 	(void)result;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	if (err)
 		api_fail_text(call, API_E_DOMAIN_WRONG_STATE, "%s", err->message);
 	else

@@ -306,8 +306,7 @@ static void plan_measured(struct worker *worker, void *data, json_t *result, con
 	struct plan *p = data;
 
 	(void)worker;
-	while (nfds > 0)
-		close(fds[--nfds]);
+	api_close_fds(fds, nfds);
 	for (p->samples = 0; p->samples < json_array_size(written) && p->samples < SAMPLES; p->samples++)
 		p->written[p->samples] = json_number_value(json_array_get(written, p->samples));
 	if (err || !p->samples) {

@@ -81,12 +81,6 @@ static void out_fail(struct migration *m, const struct api_error *err)
 
 /* ---- settling ------------------------------------------------------------------------------ */
 
-static void close_fds(const int *fds, unsigned int nfds)
-{
-	while (nfds > 0)
-		close(fds[--nfds]);
-}
-
 static struct migration *migration_of(struct worker *worker)
 {
 	struct domain *dom = worker_domain(worker);
@@ -103,7 +97,7 @@ static void settled_answer(struct worker *worker, void *data, json_t *result, co
 
 	(void)data;
 	(void)result;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	if (!m || m->incoming || (err && err->id == API_E_PEER_LOST))
 		return;	/* a lost worker is settled anew */
 	if (err) {

@@ -54,12 +54,6 @@ struct upgrade {
 	struct api_error err;
 };
 
-static void close_fds(const int *fds, unsigned int nfds)
-{
-	while (nfds > 0)
-		close(fds[--nfds]);
-}
-
 /* ---- beginning and end ------------------------------------------------------------------ */
 
 static void upgrade_timer(evutil_socket_t fd, short what, void *arg);
@@ -302,7 +296,7 @@ static void give_answer(struct worker *worker, void *data, json_t *result, const
 
 	(void)data;
 	(void)result;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	if (!u || worker != u->old)
 		return;
 	u->answered = true;
@@ -324,7 +318,7 @@ static void next_answer(struct worker *worker, void *data, json_t *result, const
 
 	(void)data;
 	(void)result;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	if (!u || worker != u->next)
 		return;
 	if (err) {
@@ -382,13 +376,13 @@ static int start_next(struct upgrade *u, json_t *files, const int *fds, unsigned
 	if (!ret) {
 		u->next = worker_spawn_next(u->hvd, dom, config.vcpus + WORKER_THREADS, &u->err);
 		if (!u->next) {
-			close_fds(all + nfds, 2);
-			close_fds(fds, nfds);
+			api_close_fds(all + nfds, 2);
+			api_close_fds(fds, nfds);
 			return -EIO;
 		}
 	}
 	if (ret) {
-		close_fds(fds, nfds);
+		api_close_fds(fds, nfds);
 		api_error_set(&u->err, API_E_UPGRADE_FAILED, "cannot start: %s", strerror(-ret));
 		return ret;
 	}
@@ -418,7 +412,7 @@ static void prepare_answer(struct worker *worker, void *data, json_t *result, co
 
 	(void)data;
 	if (!u || worker != u->old) {
-		close_fds(fds, nfds);
+		api_close_fds(fds, nfds);
 		return;
 	}
 	if (!err && (nfds < 2 || nfds > 4 ||
@@ -432,7 +426,7 @@ static void prepare_answer(struct worker *worker, void *data, json_t *result, co
 		err = &shape;
 	}
 	if (err) {
-		close_fds(fds, nfds);
+		api_close_fds(fds, nfds);
 		upgrade_stay(u, err);
 		return;
 	}
@@ -529,7 +523,7 @@ static void found_answer(struct worker *worker, void *data, json_t *result, cons
 	const char *owner = json_string_value(json_object_get(result, "owner"));
 
 	(void)data;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	worker_adopt_reached(worker);
 	/* Nothing said is no decision; one of the two ends by itself. */
 	if (!u || u->owner || !side || !owner || strcmp(side, owner) != 0)

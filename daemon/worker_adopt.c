@@ -165,8 +165,7 @@ static void adopt_answer(struct worker *worker, void *data, json_t *result, cons
 	struct hvd *hvd = worker->hvd;
 
 	(void)data;
-	while (nfds > 0)
-		close(fds[--nfds]);
+	api_close_fds(fds, nfds);
 	worker_adopt_reached(worker);
 	if (err) {
 		log_err("domain %s: its worker does not answer: %s", dom->name, err->message);

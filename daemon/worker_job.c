@@ -64,12 +64,6 @@ void worker_jobs_lost(struct hvd *hvd, struct domain *dom, const char *how)
 
 /* ---- requests ----------------------------------------------------------------------- */
 
-static void close_fds(const int *fds, unsigned int nfds)
-{
-	while (nfds > 0)
-		close(fds[--nfds]);
-}
-
 static void abort_answer(struct worker *worker, void *data, json_t *result, const int *fds,
 			 unsigned int nfds, const struct api_error *err)
 {
@@ -78,7 +72,7 @@ static void abort_answer(struct worker *worker, void *data, json_t *result, cons
 	(void)result;
 	(void)err;
 	/* Whether it could still be aborted, the job's end says. */
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 }
 
 static void worker_job_abort(struct job *job)
@@ -99,7 +93,7 @@ static void start_answer(struct worker *worker, void *data, json_t *result, cons
 	struct job *job;
 
 	(void)result;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 	/* A lost worker ends all its jobs by itself. */
 	if (!err || !dom || err->id == API_E_PEER_LOST)
 		return;
@@ -135,7 +129,7 @@ struct job *worker_job_start(struct hvd *hvd, struct domain *dom,
 		api_error_set(err, API_E_RESOURCE_EXHAUSTED, "%u jobs run", jobs_running(hvd));
 	if (!job) {
 		json_decref(r->params);
-		close_fds(r->fds, r->nfds);
+		api_close_fds(r->fds, r->nfds);
 		return NULL;
 	}
 	job->unit = r->kind->unit;

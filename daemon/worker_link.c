@@ -19,12 +19,6 @@
 
 #define DISMISS_MS 1000
 
-static void close_fds(const int *fds, unsigned int nfds)
-{
-	while (nfds > 0)
-		close(fds[--nfds]);
-}
-
 /* ---- requests --------------------------------------------------------------- */
 
 static int worker_send(struct worker *worker, const char *method, json_t *params, const int *fds,
@@ -35,7 +29,7 @@ static int worker_send(struct worker *worker, const char *method, json_t *params
 
 	if (!worker->conn || worker->npending >= WORKER_REQUESTS_MAX) {
 		json_decref(params);
-		close_fds(fds, nfds);
+		api_close_fds(fds, nfds);
 		return worker->conn ? -ENOBUFS : -EPIPE;
 	}
 	p->id = worker->next_id++;
@@ -60,7 +54,7 @@ int worker_request(struct worker *worker, const char *method, json_t *params, co
 
 	if (!p) {
 		json_decref(params);
-		close_fds(fds, nfds);
+		api_close_fds(fds, nfds);
 		return -ENOMEM;
 	}
 	p->fn = fn;
@@ -101,7 +95,7 @@ static void forward_answer(struct api_call *call, json_t *result, const int *fds
 	struct api_error err;
 
 	if (remote) {
-		close_fds(fds, nfds);
+		api_close_fds(fds, nfds);
 		err = *remote;
 		if (!api_method_has_error(call->method, err.id))
 			err.id = API_E_INTERNAL;
@@ -110,12 +104,12 @@ static void forward_answer(struct api_call *call, json_t *result, const int *fds
 	}
 	if (call->method->result ? schema_check(call->method->result, result, API_E_INTERNAL, &err) :
 				   !json_is_null(result)) {
-		close_fds(fds, nfds);
+		api_close_fds(fds, nfds);
 		api_fail_text(call, API_E_INTERNAL, "the worker's answer has not the agreed shape");
 		return;
 	}
 	if (nfds && !(call->method->flags & API_GIVES_FDS)) {
-		close_fds(fds, nfds);
+		api_close_fds(fds, nfds);
 		nfds = 0;
 	}
 	api_reply_fds(call, json_is_null(result) ? NULL : json_incref(result), fds, nfds);
@@ -253,7 +247,7 @@ static void dismiss_answer(struct worker *worker, void *data, json_t *result, co
 	(void)data;
 	(void)result;
 	(void)err;
-	close_fds(fds, nfds);
+	api_close_fds(fds, nfds);
 }
 
 void worker_dismiss(struct worker *worker)
