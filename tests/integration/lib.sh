@@ -115,8 +115,8 @@ is() { # NAME GOT WANTED
 	fi
 }
 
-is_state() { # NAME STATE REASON
-	until_ok 15 sh_state "$1" "$2 $3"
+is_state() { # NAME STATE REASON [SECONDS]
+	until_ok "${4:-15}" sh_state "$1" "$2 $3"
 	is "$1 is $2 ($3)" "$(state_of "$1")" "$2 $3"
 }
 sh_state() { [ "$(state_of "$1")" = "$2" ]; }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Debian's kernels, each with 1, 2 and 4 vCPUs, on each vendor and paging mode: all
 # boot without a warning and power off. Half an hour; LINUX_MATRIX names a part of it
-# ("686 svm", "cloud vmx shadow").
+# ("686 svm", "cloud vmx shadow"), LINUX_LIMIT (900) the seconds that each boot gets at most.
 . "$HVD_SRCDIR/tests/integration/linux_lib.sh"
 start_hvd
 
@@ -23,7 +23,7 @@ for flavour in cloud-amd64 amd64 686:i386; do
 					boots_image "$short"
 					prepared=yes
 				}
-				boots "linux-image-${flavour%:*}" "$short" $vendor $paging $vcpus 256MiB 240
+				boots "linux-image-${flavour%:*}" "$short" $vendor $paging $vcpus 256MiB
 			done
 		done
 	done
