@@ -174,7 +174,7 @@ int pc_wait_irq(struct pc *pc, unsigned int cpu)
 	unsigned int i;
 	int vector;
 
-	for (i = 0; i < 2000; i++) {
+	for (i = 0; i < 20000; i++) {
 		vector = pc->vm->irqchip_ops->pending_interrupt(pc->vcpu[cpu]);
 		if (vector >= 0)
 			return vector;

@@ -42,7 +42,7 @@ int pc_wrmsr(struct pc *pc, unsigned int cpu, uint32_t msr, uint64_t value);
 int pc_rdmsr(struct pc *pc, unsigned int cpu, uint32_t msr, uint64_t *value);
 /* The next interrupt, taken; -1: none. */
 int pc_take(struct pc *pc, unsigned int cpu);
-/* Wait up to two seconds until an interrupt is pending; -1: none came. */
+/* Wait until an interrupt is pending; -1: none came in twenty seconds, a limit for defects only. */
 int pc_wait_irq(struct pc *pc, unsigned int cpu);
 void pc_sleep_ms(unsigned int ms);
 

@@ -147,14 +147,21 @@ static void test_rtc_interrupts(void **state)
 	cmos(0x0c);
 	pc_sleep_ms(5);
 	assert_int_equal(pc_take(&pc, 0), -1);
-	/* Alarm every second, and update-ended. */
+	/*
+	 * Alarm every second, and update-ended. A second that began before the alarm was set has
+	 * left UF alone: it must not be what the interrupt is for.
+	 */
 	cmos_set(0x01, 0xc0);
 	cmos_set(0x03, 0xc0);
 	cmos_set(0x05, 0xc0);
+	cmos(0x0c);
 	cmos_set(0x0b, 0x32);
 	assert_int_equal(pc_wait_irq(&pc, 0), 0x38);
 	assert_int_equal(cmos(0x0c) & 0xb0, 0xb0);
-	assert_int_equal(cmos(0x0c), 0);
+	/* Reading clears. On a busy machine the next second may have come in between, once or twice. */
+	for (i = 0; i < 20 && cmos(0x0c); i++)
+		;
+	assert_true(i < 20);
 	cmos_set(0x0b, 0x02);
 	rtc->ops->reset(rtc);
 	assert_int_equal(cmos(0x0a) & 0x7f, 0x26);
