@@ -41,7 +41,7 @@ struct guest {
 	struct vm_events *vm_events;
 	struct console *console;
 	struct guest_migration *migration;	/* the last one; NULL: none yet */
-	bool migration_starting;
+	struct guest_migration *migration_starting; /* the engine thread has it; NULL: none */
 	struct guest_job_list jobs;	/* that run */
 	json_t *jobs_unheard;		/* last reports without an hvd to hear them; NULL: none */
 	struct guest_snapshot *snapshot;	/* that is being taken; NULL: none */

@@ -26,6 +26,7 @@ struct guest_migration {
 	struct guest *g;
 	struct hv_migration *mig;
 	struct hv_migrate_params params;
+	json_t *later;			/* domain.migrate_set while it starts; NULL: none came */
 	int wake_fd;			/* the migration's thread: it has ended */
 	struct event *wake_event;
 	char id[2 * HV_MIGRATE_ID_SIZE + 1];
@@ -244,6 +245,7 @@ static void migration_free(struct guest_migration *m)
 		event_free(m->wake_event);
 	if (m->wake_fd >= 0)
 		close(m->wake_fd);
+	json_decref(m->later);
 	free(m);
 }
 
@@ -322,6 +324,18 @@ static void params_merge(struct hv_migrate_params *p, json_t *given)
 		p->throttle_max = json_integer_value(v);
 }
 
+static int set_now(struct guest_migration *m, json_t *given)
+{
+	struct hv_migrate_params params = m->params;
+	int ret;
+
+	params_merge(&params, given);
+	ret = hv_migrate_set(m->mig, &params);
+	if (!ret)
+		m->params = params;
+	return ret;
+}
+
 /* On the engine thread. */
 static void migrate_run(struct engine_call *op)
 {
@@ -356,7 +370,7 @@ static void migrate_done(struct engine_call *op)
 	struct guest_migration *m = op->data;
 	struct guest *g = op->guest;
 
-	g->migration_starting = false;
+	g->migration_starting = NULL;
 	if (!op->failed && guest_job_begin(g, &m->job))
 		engine_fail(op, API_E_RESOURCE_EXHAUSTED, "no memory");
 	if (op->failed) {
@@ -365,6 +379,8 @@ static void migrate_done(struct engine_call *op)
 	}
 	migration_free(g->migration);
 	g->migration = m;
+	if (m->later)
+		set_now(m, m->later);
 	if (m->stopped)
 		guest_set_state(g, DOMAIN_PAUSED, REASON_MIGRATION, NULL);
 	/* Only now: it may have ended before this turn of the loop. */
@@ -390,9 +406,9 @@ static void migrate_begin(struct api_call *call, const struct migrate_args *args
 	m->run = args->run;
 	snprintf(m->id, sizeof(m->id), "%s", args->id);
 	params_merge(&m->params, args->params);
-	g->migration_starting = true;
+	g->migration_starting = m;
 	if (engine_call_submit_data(call, args, migrate_run, migrate_done, m)) {
-		g->migration_starting = false;
+		g->migration_starting = NULL;
 		migration_free(m);
 	}
 }
@@ -412,21 +428,20 @@ static void worker_migrate_accept(struct api_call *call, const void *args)
 void vm_migrate_set(struct api_call *call, const void *args)
 {
 	struct guest *g = guest_of(call);
-	struct guest_migration *m = g->migration;
-	struct hv_migrate_params params;
+	struct guest_migration *m = g->migration_starting ? g->migration_starting : g->migration;
 
 	(void)args;
 	if (!m || m->ended || m->incoming) {
 		guest_fail_state(call, "it is not being migrated from here");
 		return;
 	}
-	params = m->params;
-	params_merge(&params, call->params);
-	if (hv_migrate_set(m->mig, &params)) {
+	if (m == g->migration_starting) {
+		m->later = m->later ? m->later : json_object();
+		json_object_update(m->later, call->params);
+	} else if (set_now(m, call->params)) {
 		api_fail_text(call, API_E_INVALID_PARAMS, "a parameter is out of range");
 		return;
 	}
-	m->params = params;
 	api_reply(call, NULL);
 }
 

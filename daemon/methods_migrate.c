@@ -24,7 +24,8 @@ static const struct schema bandwidth_schema = { .kind = SCHEMA_INT, .min = 0, .m
 #define RUN_TIME_PARAMS \
 	PARAM("max_bandwidth", &bandwidth_schema, "Bytes a second of all streams; 0: no limit."), \
 	PARAM("downtime_limit_ms", &limit_schema, \
-	      "When what is left can go over in that time, the guest is stopped; 0: 300."), \
+	      "When what is left can go over in that time, and one more round would not halve it, " \
+	      "the guest is stopped; 0: 300."), \
 	PARAM("zstd_level", &level_schema, "0: not compressed."), \
 	PARAM("auto_converge", &schema_bool, \
 	      "Take time from the vCPUs when they write faster than their pages go over."), \
@@ -66,10 +67,7 @@ static const struct schema_field migrate_result_fields[] = {
 static const struct schema migrate_result = { .kind = SCHEMA_OBJECT,
 					      .fields = migrate_result_fields };
 
-struct name_args {
-	const char *domain;
-};
-static const struct schema_field set_fields[] = { FIELD_DOMAIN(struct name_args), RUN_TIME_PARAMS,
+static const struct schema_field set_fields[] = { FIELD_DOMAIN(struct migrate_set_args), RUN_TIME_PARAMS,
 						  { 0 } };
 static const struct schema set_params = { .kind = SCHEMA_OBJECT, .fields = set_fields };
 
@@ -146,6 +144,15 @@ const struct api_method methods_migrate[] = {
 				     API_E_CONFIG_INVALID),
 	},
 	{
+		.name = "domain.migrate_set",
+		.summary = "Change the limits of a migration that runs; what is not given stays.",
+		.params = &set_params,
+		.args_size = sizeof(struct migrate_set_args),
+		.privilege = API_RW,
+		.handler = migrate_set,
+		.errors = API_ERRORS(DOMAIN_ERRORS, API_E_PEER_LOST),
+	},
+	{
 		.name = "domain.migrate_plan",
 		.summary = "What domain.migrate would meet: all that blocks it, and a prediction.",
 		.params = &plan_params,
@@ -160,14 +167,14 @@ const struct api_method methods_migrate[] = {
 	{ 0 },
 };
 
+/* In the worker. */
 const struct api_method methods_migrate_vm[] = {
 	{
 		.name = "domain.migrate_set",
 		.summary = "Change the limits of a migration that runs; what is not given stays.",
 		.params = &set_params,
-		.args_size = sizeof(struct name_args),
+		.args_size = sizeof(struct migrate_set_args),
 		.privilege = API_RW,
-		.flags = API_FORWARD,
 		.handler = vm_migrate_set,
 		.errors = API_ERRORS(DOMAIN_ERRORS, API_E_PEER_LOST),
 	},

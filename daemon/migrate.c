@@ -43,6 +43,7 @@ static void migration_free(struct migration *m)
 	m->hvd->nmigrations--;
 	while (m->nfds > 0)
 		close(m->fds[--m->nfds]);
+	migrate_onward_drop(m);
 	if (m->timer)
 		event_free(m->timer);
 	json_decref(m->args);
@@ -71,7 +72,7 @@ static void migrations_forget(struct hvd *hvd)
 
 	for (m = TAILQ_FIRST(&hvd->migrations); m && hvd->nmigrations > MIGRATIONS_KEPT; m = next) {
 		next = TAILQ_NEXT(m, link);
-		if (migration_over(m) && !m->op && !m->job && !m->resolve)
+		if (migration_over(m) && !m->op && !m->job && !m->resolve && !m->onward)
 			migration_free(m);
 	}
 }

@@ -70,6 +70,8 @@ struct migration {
 	bool run;			/* run it, although it comes paused */
 	int64_t stall_ms;
 	struct event *timer;
+	struct api_call *onward;	/* domain.migrate that waits for the guest to be here; NULL: none */
+	struct event *onward_timer;
 };
 
 /* ---- records (migrate.c) ------------------------------------------------------- */
@@ -106,6 +108,9 @@ struct migrate_args {
 	int64_t streams, stall_ms;
 	json_t *config;
 };
+struct migrate_set_args {
+	const char *domain;
+};
 struct migrate_in_args {
 	const char *id;
 	json_t *config;
@@ -141,6 +146,12 @@ struct migrate_plan_args {
 	json_t *config;
 };
 void migrate_out(struct api_call *call, const void *args);
+/* Until the worker has heard of it, here; then the worker's. */
+void migrate_set(struct api_call *call, const void *args);
+/* @m, an incoming one, has ended: a domain.migrate that waits for it goes on, soon. */
+void migrate_onward(struct migration *m);
+/* The call that waits, if one does, is answered: @m goes. */
+void migrate_onward_drop(struct migration *m);
 /* Find out what became of a migration that ended unclear, and act on it. */
 void migrate_settle(struct migration *m);
 extern const struct worker_job_kind migrate_job_kind, migrate_incoming_job_kind;
@@ -192,7 +203,7 @@ int peer_op_start(struct hvd *hvd, struct peer_op *op);
 
 /* ---- rows (methods_migrate.c) ------------------------------------------------------ */
 extern const struct api_method methods_migrate[];	/* of the supervisor */
-extern const struct api_method methods_migrate_vm[];	/* forwarded */
+extern const struct api_method methods_migrate_vm[];	/* of the worker */
 extern const struct api_method methods_migrate_peer[];	/* also on the migration listener */
 
 #endif

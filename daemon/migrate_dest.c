@@ -239,6 +239,7 @@ static bool in_ended(struct hvd *hvd, struct domain *dom, struct job *job,
 	m->job = NULL;
 	if (err && !report && dom->worker)
 		migrate_in_fail(m, err->message);
+	migrate_onward(m);
 	return false;
 }
 

@@ -441,9 +441,8 @@ static struct migration *out_new(struct hvd *hvd, struct domain *dom, const stru
 	return m;
 }
 
-void migrate_out(struct api_call *call, const void *data)
+static void out_begin(struct api_call *call, const struct migrate_args *args)
 {
-	const struct migrate_args *args = data;
 	struct hvd *hvd = hvd_of(call);
 	struct domain *dom = domain_to_change(call, args->domain);
 	struct migration *m = NULL;
@@ -479,4 +478,96 @@ void migrate_out(struct api_call *call, const void *data)
 		job_end(hvd, job, JOB_FAILED, NULL, &err);
 	}
 	api_fail(call, &err);
+}
+
+void migrate_set(struct api_call *call, const void *data)
+{
+	const struct migrate_set_args *args = data;
+	struct domain *dom = domain_find(hvd_of(call), args->domain);
+	struct migration *m = dom ? dom->migration : NULL;
+
+	if (!m || m->incoming || !m->job || !m->args) {
+		call->table->forward(call, args);
+	} else if (json_object_update(m->args, call->params)) {
+		api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "no memory");
+	} else {
+		api_reply(call, NULL);
+	}
+}
+
+/* ---- a guest that has only just come ---- */
+
+/*
+ * Its source knows that it runs here, and may have told who sends it on at once, a moment
+ * before this side's worker has told us.
+ */
+#define ONWARD_SEC 2
+
+static struct api_call *onward_take(struct migration *m)
+{
+	struct api_call *call = m->onward;
+
+	m->onward = NULL;
+	if (m->onward_timer)
+		event_free(m->onward_timer);
+	m->onward_timer = NULL;
+	if (call)
+		call->cancel = NULL;
+	return call;
+}
+
+static void onward_go(evutil_socket_t fd, short what, void *arg)
+{
+	struct api_call *call = onward_take(arg);
+
+	(void)fd;
+	(void)what;
+	if (call)
+		out_begin(call, call->args);
+}
+
+static void onward_cancel(struct api_call *call)
+{
+	onward_take(call->data);
+	api_fail_text(call, API_E_INTERNAL, "the caller is gone");
+}
+
+void migrate_onward(struct migration *m)
+{
+	/* Not at once: the job that has ended is still in the table. */
+	if (m->onward)
+		event_active(m->onward_timer, EV_TIMEOUT, 0);
+}
+
+void migrate_onward_drop(struct migration *m)
+{
+	struct api_call *call = onward_take(m);
+
+	if (call)
+		api_fail_text(call, API_E_DOMAIN_WRONG_STATE, "the guest has ended");
+}
+
+static bool onward_wait(struct api_call *call, struct migration *m)
+{
+	static const struct timeval limit = { .tv_sec = ONWARD_SEC };
+
+	m->onward_timer = evtimer_new(m->hvd->base, onward_go, m);
+	if (!m->onward_timer || evtimer_add(m->onward_timer, &limit)) {
+		onward_take(m);
+		return false;
+	}
+	m->onward = call;
+	call->data = m;
+	call->cancel = onward_cancel;
+	return true;
+}
+
+void migrate_out(struct api_call *call, const void *data)
+{
+	const struct migrate_args *args = data;
+	struct domain *dom = domain_find(hvd_of(call), args->domain);
+	struct migration *m = dom ? dom->migration : NULL;
+
+	if (!m || !m->incoming || !m->job || m->onward || !onward_wait(call, m))
+		out_begin(call, args);
 }

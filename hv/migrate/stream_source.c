@@ -23,6 +23,8 @@
 #define CHANNEL_SHIFT  9   /* log2 of the pages of one channel in a row */
 #define OVERHEAD_US    2000 /* of a switch-over besides its pages: state and four messages */
 #define RATE_PAGES_MIN 256 /* a shorter round says little about the speed */
+#define RATE_UNKNOWN   25000 /* pages a second, until a round has said more */
+#define GOOD_US	       4000 /* a switch-over so short is not worth another round */
 
 #define SET(p, field, v) WRITE_ONCE((p)->progress->field, (v))
 
@@ -55,7 +57,7 @@ struct source {
 	struct rounds rounds;
 	struct sender senders[STREAM_CHANNELS_MAX];
 	uint64_t marks;
-	/* of the last long round */
+	/* of the last long round; pages with data, since zeros cost next to nothing */
 	uint64_t pages_per_s;
 	unsigned int too_dirty; /* rounds that dirtied more than half of what they sent */
 	uint64_t begin_ns, stop_ns;
@@ -327,12 +329,13 @@ static int dispatch(struct source *src)
 static int one_round(struct source *src)
 {
 	struct stream *s = src->s;
-	uint64_t before, sent, ns;
+	uint64_t before, sent, normal, ns;
 	int err;
 
 	count_up(src);
 	before = hv_clock_ns();
 	sent = READ_ONCE(s->progress->transferred);
+	normal = READ_ONCE(s->progress->normal);
 	err = dispatch(src);
 	if (!err)
 		err = expect(s, FRAME_MARKED, src->marks);
@@ -344,9 +347,9 @@ static int one_round(struct source *src)
 	ns = hv_max(hv_clock_ns() - before, UINT64_C(1000));
 	sent = READ_ONCE(s->progress->transferred) - sent;
 	SET(s, bits_per_s, hv_mul_div_u64(sent, 8 * HV_NSEC_PER_SEC, ns));
-	if (src->rounds.pages >= RATE_PAGES_MIN || !src->pages_per_s)
-		src->pages_per_s =
-			hv_max(hv_mul_div_u64(src->rounds.pages, HV_NSEC_PER_SEC, ns), UINT64_C(1));
+	normal = READ_ONCE(s->progress->normal) - normal;
+	if (normal >= RATE_PAGES_MIN)
+		src->pages_per_s = hv_max(hv_mul_div_u64(normal, HV_NSEC_PER_SEC, ns), UINT64_C(1));
 	return 0;
 }
 
@@ -372,7 +375,20 @@ static void converge(struct source *src, uint64_t sent_pages)
 	s->ops->throttle(s->ctx, (unsigned int)next);
 }
 
-/* Rounds until what is left can be sent within the downtime limit. */
+/*
+ * True: what is left can be sent within the downtime limit. That is what the guest may
+ * stand still, not what it should: as long as every round leaves less than half of what it
+ * sent, another one costs little and makes it shorter.
+ */
+static bool short_enough(const struct source *src, uint64_t us, uint64_t sent_pages)
+{
+	uint64_t left = src->rounds.pages;
+
+	return !left || (us <= READ_ONCE(src->s->params->downtime_us) &&
+			 (us <= GOOD_US || left > sent_pages / 2));
+}
+
+/* Rounds until what is left can be sent within the downtime limit, and well. */
 static int precopy(struct source *src)
 {
 	struct stream *s = src->s;
@@ -400,7 +416,7 @@ static int precopy(struct source *src)
 		SET(s, remaining, src->rounds.pages * HV_PAGE_SIZE);
 		us = OVERHEAD_US + hv_mul_div_u64(src->rounds.pages, 1000000, src->pages_per_s);
 		SET(s, expected_downtime_us, us);
-		if (us <= READ_ONCE(s->params->downtime_us) || !src->rounds.pages)
+		if (short_enough(src, us, sent_pages))
 			return 0;
 		converge(src, sent_pages);
 	}
@@ -578,6 +594,7 @@ int stream_send(struct stream *s)
 	if (!src)
 		return migrate_fail(&s->error, -ENOMEM, "out of memory");
 	src->s = s;
+	src->pages_per_s = RATE_UNKNOWN;
 	src->begin_ns = hv_clock_ns();
 	rec_writer_init(&w);
 	WRITE_ONCE(s->handover, HANDOVER_SRC_OWNER);

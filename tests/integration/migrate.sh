@@ -111,6 +111,13 @@ is "a limit out of range" "$(err domain.migrate_set '{"domain":"p","zstd_level":
 is "without the limit" "$(err domain.migrate_set '{"domain":"p","max_bandwidth":0,"zstd_level":1}')" ok
 wait_job "$job"
 is "it arrives" "$(res job.info "{\"id\":$job}" | outcome)" completed
+is "a limit that comes before the worker has heard of it" "$(printf '%s\n' \
+	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"domain.migrate\",\"params\":{\"domain\":\"p\",\"uri\":\"$(uri a)\",\"max_bandwidth\":20000}}" \
+	'{"jsonrpc":"2.0","id":2,"method":"domain.migrate_set","params":{"domain":"p","max_bandwidth":0}}' |
+	(use b; timeout 60 socat -t5 - "UNIX-CONNECT:$sock") | jq -r '.error.data.name // "ok"' | tr '\n' ' ')" "ok ok "
+use a
+is_state p running migrated
+is "and away again" "$(move p "$(uri b)" | outcome)" completed
 is "no limit for what does not move" "$(err domain.migrate_set '{"domain":"p","max_bandwidth":0}')" domain.wrong_state
 
 # ---- over TCP ----

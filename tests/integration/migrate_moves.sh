@@ -1,7 +1,8 @@
 #!/bin/bash
 # A guest that checks its memory, its clocks and its timers all the time goes back and
 # forth between two daemons. MIGRATE_MOVES (6) times for each number of vCPUs in
-# MIGRATE_CPUS ("2"), on vmx, on svm, and from the one to the other and back.
+# MIGRATE_CPUS ("2"), on vmx, on svm, and from the one to the other and back; MIGRATE_WAYS
+# ("vmx-vmx svm-svm vmx-svm") are others.
 . "$HVD_SRCDIR/tests/integration/migrate_lib.sh"
 moves=${MIGRATE_MOVES:-6}
 start_daemon a
@@ -14,8 +15,8 @@ down() { jq -r '.statistics.downtime_ms'; }
 
 for cpus in ${MIGRATE_CPUS:-2}; do
 	guest_file "$cpus" 128 1000 1
-	for way in "vmx vmx" "svm svm" "vmx svm"; do
-		read -r at_a at_b <<<"$way"
+	for way in ${MIGRATE_WAYS:-vmx-vmx svm-svm vmx-svm}; do
+		at_a=${way%-*} at_b=${way#*-}
 		vendor_config "$at_a" >"$top/to_a.json"
 		vendor_config "$at_b" >"$top/to_b.json"
 		use a

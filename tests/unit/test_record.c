@@ -54,6 +54,23 @@ static void test_crc32c_table_is_the_same(void **state)
 	}
 }
 
+/* Long ones go in three lanes at a time. */
+static void test_crc32c_lanes(void **state)
+{
+	static uint8_t buf[20000];
+	size_t i, len;
+
+	for (i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)(i * i * 31 + i * 167 + 13);
+	for (len = 3060; len < sizeof(buf); len += len < 3090 ? 1 : 997) {
+		uint32_t one = checksum_crc32c(7, buf + 1, len - 1);
+
+		assert_int_equal(one, checksum_crc32c_table(7, buf + 1, len - 1));
+		buf[len / 2] ^= 4;
+		assert_int_not_equal(one, checksum_crc32c(7, buf + 1, len - 1));
+	}
+}
+
 static void test_xxh64_vectors(void **state)
 {
 	assert_true(checksum_xxh64("", 0, 0) == 0xef46db3751d8e999ULL);
@@ -410,6 +427,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_crc32c_vectors),
 		cmocka_unit_test(test_crc32c_table_is_the_same),
+		cmocka_unit_test(test_crc32c_lanes),
 		cmocka_unit_test(test_xxh64_vectors),
 		cmocka_unit_test(test_zero),
 		cmocka_unit_test(test_round_trip),
