@@ -13,7 +13,7 @@
 
 #define VCPU_FIGURES(X) \
 	X(entries) X(halts) X(irq_injections) X(nmi_injections) X(mmio) X(pio) X(instructions) \
-	X(run_ns) X(halt_ns) X(steal_ns) X(mmio_cache_hits) X(mmio_cache_misses) X(mmio_cache_stale)
+	X(tlb_misses) X(run_ns) X(halt_ns) X(steal_ns) X(mmio_cache_hits) X(mmio_cache_misses) X(mmio_cache_stale)
 
 #define X(name) SCHEMA_RESULT(#name, &schema_count, SCHEMA_REQUIRED, NULL),
 static const struct schema_field mmu_fields[] = { MMU_FIGURES(X) { 0 } };

@@ -299,9 +299,13 @@ struct hv_vcpu_figures {
 	unsigned int id;
 	int host_cpu;
 	const char *state; /* "running", "halted", "paused", "wait-for-init", ... */
-	/* instructions: the processor's and those that were emulated for it */
-	uint64_t entries, halts, irq_injections, nmi_injections, mmio, pio, instructions, run_ns,
-		halt_ns, steal_ns;
+	/*
+	 * irq_injections: those that the processor delivered by itself are in. instructions:
+	 * the processor's and those that were emulated for it. run_ns: CPU time that its
+	 * thread had for it; halt_ns: halted; steal_ns: it wanted a CPU and had none.
+	 */
+	uint64_t entries, halts, irq_injections, nmi_injections, mmio, pio, instructions, tlb_misses,
+		run_ns, halt_ns, steal_ns;
 	uint64_t mmio_cache_hits, mmio_cache_misses, mmio_cache_stale;
 };
 int hv_vcpu_stats(struct hv_vcpu *vcpu, struct hv_vcpu_figures *out);

@@ -30,6 +30,13 @@ struct hv_gprs {
 	uint64_t r[16]; /* rax rcx rdx rbx rsp rbp rsi rdi r8..r15; rsp is in VMCS or VMCB */
 };
 
+/* Counted since the LP was made. */
+struct hv_lp_counters {
+	uint64_t insns;		     /* retired */
+	uint64_t tlb_misses;
+	uint64_t virtual_interrupts; /* delivered without an exit (virtual-interrupt delivery) */
+};
+
 /* VMX instructions end like the manual's VMsucceed, VMfailInvalid, VMfailValid. */
 enum hv_vmx_status { HV_VMX_OK = 0, HV_VMX_FAIL_INVALID = 1, HV_VMX_FAIL_VALID = 2 };
 
@@ -95,8 +102,8 @@ struct hv_processor_ops {
 	void (*cpuid)(uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 	uint64_t (*rdtsc)(void);
 	uint32_t (*tsc_khz)(void);
-	/* Instructions retired and time in guest mode, for statistics. */
-	void (*lp_counters)(const struct hv_lp *lp, uint64_t *insns, uint64_t *tlb_misses);
+	/* Any thread. */
+	struct hv_lp_counters (*lp_counters)(const struct hv_lp *lp);
 
 	const struct hv_vmx_ops *vmx; /* NULL: no VMX operation */
 	const struct hv_svm_ops *svm; /* NULL: no SVM operation */

@@ -81,6 +81,7 @@ struct soft_vmx {
 	uint64_t saved_rflags;
 	enum vmx_exit_reason trap_reason; /* with SOFT_WORK_TRAP */
 	uint64_t trap_qualification;
+	uint64_t virtual_interrupts; /* delivered without an exit; the LP's thread writes */
 	bool exited;		/* exit information of this exit is complete */
 	const char *failed_rule; /* name of the entry check that failed last, for diagnosis */
 };

@@ -345,10 +345,13 @@ static int lp_load_xstate(struct hv_lp *lp, const void *area, size_t size)
 	return 0;
 }
 
-static void lp_counters(const struct hv_lp *lp, uint64_t *insns, uint64_t *tlb_misses)
+static struct hv_lp_counters lp_counters(const struct hv_lp *lp)
 {
-	*insns = __atomic_load_n(&lp->cpu->insns, __ATOMIC_RELAXED);
-	*tlb_misses = x86_tlb_misses(lp->cpu);
+	return (struct hv_lp_counters){
+		.insns = __atomic_load_n(&lp->cpu->insns, __ATOMIC_RELAXED),
+		.tlb_misses = x86_tlb_misses(lp->cpu),
+		.virtual_interrupts = __atomic_load_n(&lp->vmx.virtual_interrupts, __ATOMIC_RELAXED),
+	};
 }
 
 const struct hv_processor_ops hv_processor_soft = {

@@ -161,6 +161,7 @@ int vmx_apic_deliver(struct hv_lp *lp)
 	vector_clear(lp, V_IRR, ev.vector);
 	vreg_set(lp, V_PPR, ev.vector & 0xf0U);
 	set_status(lp, vector_highest(lp, V_IRR), ev.vector);
+	__atomic_fetch_add(&lp->vmx.virtual_interrupts, 1, __ATOMIC_RELAXED);
 	return x86_inject(lp->cpu, &ev);
 }
 

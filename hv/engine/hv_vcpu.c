@@ -297,19 +297,20 @@ static uint64_t stat(const _Atomic uint64_t *counter)
 
 int hv_vcpu_stats(struct hv_vcpu *vcpu, struct hv_vcpu_figures *out)
 {
-	uint64_t insns = 0, misses = 0;
+	struct hv_lp_counters lp;
 
 	if (!vcpu || !out)
 		return -EINVAL;
-	vcpu->vm->processor->lp_counters(vcpu->lp, &insns, &misses);
+	lp = vcpu->vm->processor->lp_counters(vcpu->lp);
 	*out = (struct hv_vcpu_figures){
 		.id = vcpu->id, .host_cpu = atomic_load(&vcpu->cpu), .state = state_name(vcpu),
 		.entries = stat(&vcpu->stats.entries), .halts = stat(&vcpu->stats.halts),
-		.irq_injections = stat(&vcpu->stats.irq_injections),
+		.irq_injections = stat(&vcpu->stats.irq_injections) + lp.virtual_interrupts,
 		.nmi_injections = stat(&vcpu->stats.nmi_injections),
 		.mmio = stat(&vcpu->stats.mmio), .pio = stat(&vcpu->stats.pio),
-		.instructions = insns + stat(&vcpu->stats.emulated), .run_ns = stat(&vcpu->stats.run_ns),
+		.instructions = lp.insns + stat(&vcpu->stats.emulated), .run_ns = vcpu_run_ns(vcpu),
 		.halt_ns = stat(&vcpu->stats.blocked_ns), .steal_ns = vcpu_steal_ns(vcpu),
+		.tlb_misses = lp.tlb_misses,
 		.mmio_cache_hits = stat(&vcpu->stats.mmio_cache_hits),
 		.mmio_cache_misses = stat(&vcpu->stats.mmio_cache_misses),
 		.mmio_cache_stale = stat(&vcpu->stats.mmio_cache_stale),

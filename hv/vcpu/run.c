@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "hv/base/clock.h"
 #include "hv/base/rcu.h"
@@ -304,9 +305,50 @@ static int loop(struct hv_vcpu *vcpu)
 	return r;
 }
 
+/* ---- CPU time ---------------------------------------------------------------------------------------------- */
+
+/* False: that thread has ended. */
+static bool thread_clock_ns(clockid_t clock, uint64_t *ns)
+{
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts) != 0)
+		return false;
+	*ns = (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+	return true;
+}
+
+static void run_clock_start(struct hv_vcpu *vcpu)
+{
+	struct hv_vcpu_run_clock *rc = &vcpu->run_clock;
+	clockid_t clock;
+	uint64_t now;
+
+	if (pthread_getcpuclockid(pthread_self(), &clock) != 0 || !thread_clock_ns(clock, &now))
+		return;
+	atomic_store(&rc->base_ns, atomic_load(&rc->total_ns) - now);
+	atomic_store(&rc->thread_clock, clock);
+}
+
+static void run_clock_stop(struct hv_vcpu *vcpu)
+{
+	atomic_store(&vcpu->run_clock.total_ns, vcpu_run_ns(vcpu));
+	atomic_store(&vcpu->run_clock.thread_clock, 0);
+}
+
+uint64_t vcpu_run_ns(const struct hv_vcpu *vcpu)
+{
+	const struct hv_vcpu_run_clock *rc = &vcpu->run_clock;
+	clockid_t clock = atomic_load(&rc->thread_clock);
+	uint64_t now;
+
+	if (clock && thread_clock_ns(clock, &now))
+		return atomic_load(&rc->base_ns) + now;
+	return atomic_load(&rc->total_ns);
+}
+
 int vcpu_run(struct hv_vcpu *vcpu)
 {
-	uint64_t start;
 	int r;
 
 	hv_mutex_lock(&vcpu->mutex);
@@ -318,7 +360,7 @@ int vcpu_run(struct hv_vcpu *vcpu)
 	r = load(vcpu);
 	if (r < 0)
 		goto out;
-	start = hv_clock_ns();
+	run_clock_start(vcpu);
 	vcpu->run->exit_reason = HV_EXIT_UNKNOWN;
 	r = loop(vcpu);
 	if (r == -EINTR)
@@ -328,7 +370,7 @@ int vcpu_run(struct hv_vcpu *vcpu)
 	if (atomic_load(&vcpu->cpu) >= 0) /* a move that found no CPU has put it already */
 		put(vcpu);
 	fill_run_flags(vcpu);
-	atomic_fetch_add_explicit(&vcpu->stats.run_ns, hv_clock_ns() - start, memory_order_relaxed);
+	run_clock_stop(vcpu);
 out:
 	hv_mutex_unlock(&vcpu->mutex);
 	return r;

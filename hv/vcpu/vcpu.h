@@ -98,6 +98,11 @@ void vcpu_regs_changed(struct hv_vcpu *vcpu);
 int vcpu_run(struct hv_vcpu *vcpu);
 /* Any thread: vcpu_run() returns -EINTR soon; if it is not running, the next call does. */
 void vcpu_pause_request(struct hv_vcpu *vcpu);
+/*
+ * Any thread: nanoseconds of CPU time that threads spent in vcpu_run() so far, those of
+ * a call that goes on included, which may last as long as the guest.
+ */
+uint64_t vcpu_run_ns(const struct hv_vcpu *vcpu);
 /* Any thread: nanoseconds that the host kept the vCPU from running. */
 uint64_t vcpu_steal_ns(struct hv_vcpu *vcpu);
 

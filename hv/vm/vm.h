@@ -208,8 +208,13 @@ struct hv_vcpu {
 		_Atomic uint64_t entries, halts, irq_injections, nmi_injections, mmio, pio,
 			pf_taken, pf_fixed, pf_fast, pf_spurious, pf_retry, mmio_cache_hits,
 			mmio_cache_stale, mmio_cache_misses, tlb_flushes, dirty_ring_full, blocked_ns,
-			run_ns, pages_dirtied, emulated; /* instructions, by hv/x86 on its behalf */
+			pages_dirtied, emulated; /* instructions, by hv/x86 on its behalf */
 	} stats;				/* [a] relaxed counters */
+	struct hv_vcpu_run_clock {		/* [a] the vCPU's thread writes (hv/vcpu/run.c) */
+		_Atomic uint64_t total_ns; /* of the calls of vcpu_run() that have ended */
+		_Atomic uint64_t base_ns;  /* total_ns less the thread's clock when this one began */
+		_Atomic int thread_clock;  /* clockid_t; 0: nobody is in vcpu_run() */
+	} run_clock;
 };
 
 /* ---- hv/vm/vm.c --------------------------------------------------------------- */

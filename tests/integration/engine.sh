@@ -97,7 +97,10 @@ d=emulated
 is "$d: runs" "$(res domain.create "$(config $d "\"engine\":{\"paging\":\"shadow\",\"vendor\":\"vmx\"}")" .state)" '"running"'
 check "$d: works" goes_on
 n=$(instructions)
+cpu_time=$(res vcpu.list "{\"domain\":\"$d\"}" '.vcpus[0].run_ns')
 check "$d: still works" goes_on
+is "$d: its CPU time grows while it runs" \
+	"$(res vcpu.list "{\"domain\":\"$d\"}" ".vcpus[0].run_ns>$cpu_time")" true
 check "$d: its instructions are counted" [ "$(instructions)" -gt "$n" ]
 is "$d: ends" "$(err domain.destroy "{\"domain\":\"$d\"}")" ok
 stop_hvd

@@ -30,6 +30,8 @@ define talk vmx tdp 1 talk 128MiB "$quick"
 begin talk
 check "it waits for a word" heard talk 1 "result: ready"
 is "its uuid is the domain's" "$(got talk dmi)" "hvd $(res domain.info '{"domain":"talk"}' .uuid | tr -d '"')"
+is "interrupts that it was given are counted" \
+	"$(res vcpu.list '{"domain":"talk"}' '.vcpus[0].irq_injections>0')" true
 say talk reboot
 check "a reboot starts it again" heard talk 2 "result: ready"
 is "its state after that" "$(state_of talk)" "running reset"

@@ -186,14 +186,14 @@ static void test_xstate(void **state)
 
 static void test_counters(void **state)
 {
-	uint64_t before, after, misses;
+	struct hv_lp_counters before, after;
 
 	CPU_VM_CODE_BYTES(&vm, 0x90, 0x90, 0xf4);
-	vm.p->lp_counters(vm.lp, &before, &misses);
+	before = vm.p->lp_counters(vm.lp);
 	assert_int_equal(cpu_vm_run(&vm), VMX_EXIT_HLT);
-	vm.p->lp_counters(vm.lp, &after, &misses);
-	assert_int_equal(after - before, 2); /* HLT exits and is not retired */
-	assert_true(misses > 0);
+	after = vm.p->lp_counters(vm.lp);
+	assert_int_equal(after.insns - before.insns, 2); /* HLT exits and is not retired */
+	assert_true(after.tlb_misses > 0);
 }
 
 static void test_random(void **state)
