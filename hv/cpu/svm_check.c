@@ -97,6 +97,20 @@ static bool ok_asid(const struct svm_view *v)
 	return v->c->asid != 0 && v->c->asid <= 0xffff;
 }
 
+/* Reserved encodings ask for a flush that cannot be known; KVM refuses them likewise. */
+static bool ok_tlb_ctl(const struct svm_view *v)
+{
+	switch (v->c->tlb_ctl) {
+	case SVM_TLB_NOTHING:
+	case SVM_TLB_FLUSH_ALL:
+	case SVM_TLB_FLUSH_ASID:
+	case SVM_TLB_FLUSH_ASID_LOCAL:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static bool ok_ncr3(const struct svm_view *v)
 {
 	return !(v->c->nested_ctl & SVM_NP_ENABLE) ||
@@ -167,6 +181,7 @@ static const struct svm_rule {
 	{ ok_iopm, "IOPM beyond physical memory", SVM_CLEAN_IOPM },
 	{ ok_msrpm, "MSRPM beyond physical memory", SVM_CLEAN_IOPM },
 	{ ok_asid, "ASID", SVM_CLEAN_ASID },
+	{ ok_tlb_ctl, "TLB_CONTROL", 0 },
 	{ ok_ncr3, "reserved bits of nCR3", SVM_CLEAN_NP },
 	{ ok_gpat, "guest PAT", SVM_CLEAN_NP },
 	{ ok_event, "illegal event injection", 0 },

@@ -198,7 +198,7 @@ static void use_tlb(struct hv_lp *lp, uint8_t tlb_ctl)
 		soft_space_flush_nonglobal(lp, lp->svm.asid);
 		soft_gpa_flush(lp, svm_gpa_key(lp));
 		break;
-	default:
+	default:	/* SVM_TLB_NOTHING: svm_check() has refused what is reserved */
 		break;
 	}
 }
@@ -369,6 +369,7 @@ static int svm_op_wrmsr(struct x86_cpu *cpu, uint32_t index, uint64_t value)
 const struct x86_ops soft_svm_x86_ops = {
 	.phys_translate = svm_phys_translate,
 	.intercept = svm_intercept,
+	.values_first = true,
 	.cpuid = soft_cpuid_silicon,
 	.random = soft_random,
 	.rdmsr = svm_op_rdmsr,

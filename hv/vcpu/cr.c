@@ -232,7 +232,7 @@ int vcpu_emulate_mov_to_cr(struct hv_vcpu *vcpu, unsigned int cr, uint64_t value
 	return vcpu_complete_insn_gp(vcpu, err, 0);
 }
 
-/* CR4.DE and DR7.GD were looked at before the exit. */
+/* CR4.DE and DR7.GD are the caller's. */
 int vcpu_set_dr(struct hv_vcpu *vcpu, int dr, uint64_t value)
 {
 	struct hv_regs_cache *r = vcpu_regs(vcpu);

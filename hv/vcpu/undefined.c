@@ -4,8 +4,9 @@
  * instruction once, by the vendor that its CPUID shows, and keeps it when it moves
  * to a host with the other kind of processor: there the instruction is undefined,
  * and is served here as if it were the processor's own. Guest memory stays as it
- * is, for the next host. Likewise SYSCALL and SYSRET outside 64-bit mode, which one vendor
- * has and the other has not. Every other #UD goes to the guest.
+ * is, for the next host. Likewise SYSCALL and SYSRET outside 64-bit mode, which only AMD has,
+ * and SYSENTER and SYSEXIT in long mode, which only Intel has. (A guest with AMD's CPUID on
+ * Intel's processor can execute the latter: no exit tells of it.) Every other #UD goes to the guest.
  */
 #include <errno.h>
 
@@ -25,6 +26,12 @@ static bool is_syscall(const struct x86_insn *insn)
 	       (insn->opcode == 0x05 /* SYSCALL */ || insn->opcode == 0x07 /* SYSRET */);
 }
 
+static bool is_sysenter(const struct x86_insn *insn)
+{
+	return insn->map == X86_MAP_0F &&
+	       (insn->opcode == 0x34 /* SYSENTER */ || insn->opcode == 0x35 /* SYSEXIT */);
+}
+
 int vcpu_handle_undefined(struct hv_vcpu *vcpu)
 {
 	struct x86_insn insn;
@@ -37,7 +44,7 @@ int vcpu_handle_undefined(struct hv_vcpu *vcpu)
 	if (!r && is_hypercall(&insn))
 		return vcpu_hypercall(vcpu, insn.len);
 	/* The emulator has the vendor of the guest's CPUID, and raises #UD where that does. */
-	if (!r && is_syscall(&insn) && vm_arch(vcpu->vm)->caps.vendor_amd)
+	if (!r && (vm_arch(vcpu->vm)->caps.vendor_amd ? is_syscall(&insn) : is_sysenter(&insn)))
 		return vcpu_emulate_instruction(vcpu, HV_INVALID_GPA);
 	return vcpu_emulate_ud(vcpu);
 }

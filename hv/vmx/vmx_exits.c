@@ -108,15 +108,24 @@ static int handle_cr_access(struct hv_vcpu *vcpu)
 	}
 }
 
+/* The exit comes before CR4.DE, the CPL and DR7.GD are looked at (SDM vol. 3, "MOV DR"). */
 static int handle_dr_access(struct hv_vcpu *vcpu)
 {
 	uint64_t qual = qualification(vcpu);
 	int dr = qual & 7, err = 0;
 	uint64_t *reg = gpr(vcpu, qual >> 8);
+	const struct hv_regs_cache *r = vcpu_regs_read(vcpu);
 
+	if ((dr == 4 || dr == 5) && (r->cr4 & X86_CR4_DE))
+		return vcpu_emulate_ud(vcpu);
 	if (vcpu_get_cpl(vcpu))
-		err = 1;
-	else if (qual & 16)
+		return vcpu_complete_insn_gp(vcpu, 1, 0);
+	if (r->dr7 & X86_DR7_GD) {
+		vcpu_regs(vcpu)->rflags |= X86_FL_RF; /* a fault, other than most #DB */
+		vcpu_queue_db(vcpu, X86_DR6_BD);
+		return 1;
+	}
+	if (qual & 16)
 		*reg = vcpu_get_dr(vcpu, dr);
 	else
 		err = vcpu_set_dr(vcpu, dr, *reg);

@@ -35,48 +35,65 @@ static int load_pdptrs(struct x86_cpu *cpu, uint64_t cr3)
 
 /* ---- CR0 ---------------------------------------------------------------------------------------------- */
 
+/*
+ * What a value must be before anything is looked up in memory: the same tests come before the
+ * write, and on SVM before the intercept (APM volume 2, "Instruction intercepts").
+ */
 static int check_paging_on(struct x86_cpu *cpu)
 {
-	if (cpu->efer & X86_EFER_LME) {
-		if (!(cpu->cr4 & X86_CR4_PAE) || (cpu->seg[X86_CS].ar & X86_AR_L))
-			return gp0(cpu);
-		/* A 16-bit TSS cannot be used in long mode. */
-		if (!cpu->vendor_amd && !(cpu->seg[X86_TR].ar & 8) && x86_pe(cpu))
-			return gp0(cpu);
+	if (!(cpu->efer & X86_EFER_LME))
 		return X86_OK;
-	}
-	return cpu->cr4 & X86_CR4_PAE ? load_pdptrs(cpu, cpu->cr3) : X86_OK;
+	if (!(cpu->cr4 & X86_CR4_PAE) || (cpu->seg[X86_CS].ar & X86_AR_L))
+		return gp0(cpu);
+	/* A 16-bit TSS cannot be used in long mode. */
+	if (!cpu->vendor_amd && !(cpu->seg[X86_TR].ar & 8) && x86_pe(cpu))
+		return gp0(cpu);
+	return X86_OK;
+}
+
+static int check_cr0(struct x86_cpu *cpu, uint64_t value)
+{
+	if (value >> 32)
+		return gp0(cpu);
+	if (((value & X86_CR0_PG) && !(value & X86_CR0_PE)) ||
+	    ((value & X86_CR0_NW) && !(value & X86_CR0_CD)))
+		return gp0(cpu);
+	if (!(value & X86_CR0_WP) && (cpu->cr4 & X86_CR4_CET))
+		return gp0(cpu);
+	if (!((cpu->cr0 ^ value) & X86_CR0_PG))
+		return X86_OK;
+	if (value & X86_CR0_PG)
+		return check_paging_on(cpu);
+	return cpu->code_size == 8 || (cpu->cr4 & X86_CR4_PCIDE) ? gp0(cpu) : X86_OK;
+}
+
+/* Turning on PAE paging, or changing CD or NW under it. */
+static bool cr0_loads_pdptrs(const struct x86_cpu *cpu, uint64_t value)
+{
+	if ((value & ~cpu->cr0) & X86_CR0_PG)
+		return !(cpu->efer & X86_EFER_LME) && (cpu->cr4 & X86_CR4_PAE);
+	return (value & X86_CR0_PG) && x86_pae_paging(cpu) &&
+	       ((cpu->cr0 ^ value) & (X86_CR0_CD | X86_CR0_NW));
 }
 
 int x86_write_cr0(struct x86_cpu *cpu, uint64_t value)
 {
 	uint64_t changed;
-	int ret;
+	int ret = check_cr0(cpu, value);
 
-	if (value >> 32)
-		return gp0(cpu);
+	if (ret != X86_OK)
+		return ret;
 	value = (value & CR0_BITS) | X86_CR0_ET;
-	if (((value & X86_CR0_PG) && !(value & X86_CR0_PE)) ||
-	    ((value & X86_CR0_NW) && !(value & X86_CR0_CD)))
-		return gp0(cpu);
 	changed = cpu->cr0 ^ value;
-	if ((changed & X86_CR0_PG) && (value & X86_CR0_PG)) {
-		ret = check_paging_on(cpu);
-		if (ret != X86_OK)
-			return ret;
-		if (cpu->efer & X86_EFER_LME)
-			cpu->efer |= X86_EFER_LMA;
-	} else if (changed & X86_CR0_PG) {
-		if (cpu->code_size == 8 || (cpu->cr4 & X86_CR4_PCIDE))
-			return gp0(cpu);
-		cpu->efer &= ~X86_EFER_LMA;
-	} else if (x86_pae_paging(cpu) && (changed & (X86_CR0_CD | X86_CR0_NW))) {
+	if (cr0_loads_pdptrs(cpu, value)) {
 		ret = load_pdptrs(cpu, cpu->cr3);
 		if (ret != X86_OK)
 			return ret;
 	}
-	if (!(value & X86_CR0_WP) && (cpu->cr4 & X86_CR4_CET))
-		return gp0(cpu);
+	if ((changed & value & X86_CR0_PG) && (cpu->efer & X86_EFER_LME))
+		cpu->efer |= X86_EFER_LMA;
+	else if (changed & ~value & X86_CR0_PG)
+		cpu->efer &= ~X86_EFER_LMA;
 	cpu->cr0 = value;
 	if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_PE))
 		x86_tlb_flush_space(cpu, cpu->space);
@@ -86,17 +103,24 @@ int x86_write_cr0(struct x86_cpu *cpu, uint64_t value)
 
 /* ---- CR3 ---------------------------------------------------------------------------------------------- */
 
+static int check_cr3(struct x86_cpu *cpu, uint64_t value)
+{
+	if (cpu->cr4 & X86_CR4_PCIDE)
+		value &= ~(1ull << 63);
+	return x86_lma(cpu) && value >> cpu->maxphyaddr ? gp0(cpu) : X86_OK;
+}
+
 int x86_write_cr3(struct x86_cpu *cpu, uint64_t value)
 {
 	bool keep = false;
-	int ret;
+	int ret = check_cr3(cpu, value);
 
+	if (ret != X86_OK)
+		return ret;
 	if (cpu->cr4 & X86_CR4_PCIDE) {
 		keep = value >> 63;
 		value &= ~(1ull << 63);
 	}
-	if (x86_lma(cpu) && value >> cpu->maxphyaddr)
-		return gp0(cpu);
 	if (!x86_lma(cpu))
 		value = (uint32_t)value;
 	if (x86_pae_paging(cpu)) {
@@ -143,11 +167,9 @@ uint64_t x86_cr4_reserved(const struct x86_cpu *cpu)
 	return ~allowed;
 }
 
-int x86_write_cr4(struct x86_cpu *cpu, uint64_t value)
+static int check_cr4(struct x86_cpu *cpu, uint64_t value)
 {
 	uint64_t changed = cpu->cr4 ^ value;
-	const uint64_t paging = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_SMEP;
-	int ret;
 
 	/* Bits that the owner set behind the guest's back (VMXE under VMX) may stay. */
 	if (value & x86_cr4_reserved(cpu) & ~cpu->cr4)
@@ -156,8 +178,17 @@ int x86_write_cr4(struct x86_cpu *cpu, uint64_t value)
 		return gp0(cpu);
 	if ((changed & value & X86_CR4_PCIDE) && (!x86_lma(cpu) || (cpu->cr3 & 0xfff)))
 		return gp0(cpu);
-	if ((value & X86_CR4_CET) && !(cpu->cr0 & X86_CR0_WP))
-		return gp0(cpu);
+	return (value & X86_CR4_CET) && !(cpu->cr0 & X86_CR0_WP) ? gp0(cpu) : X86_OK;
+}
+
+int x86_write_cr4(struct x86_cpu *cpu, uint64_t value)
+{
+	uint64_t changed = cpu->cr4 ^ value;
+	const uint64_t paging = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_SMEP;
+	int ret = check_cr4(cpu, value);
+
+	if (ret != X86_OK)
+		return ret;
 	if ((cpu->cr0 & X86_CR0_PG) && !x86_lma(cpu) && (value & X86_CR4_PAE) && (changed & paging)) {
 		ret = load_pdptrs(cpu, cpu->cr3);
 		if (ret != X86_OK)
@@ -216,6 +247,22 @@ int x86_write_xcr0(struct x86_cpu *cpu, uint64_t value)
 	if (cpu->ops->cr_written)
 		cpu->ops->cr_written(cpu, X86_ICPT_XSETBV);
 	return X86_OK;
+}
+
+static int check_cr(struct x86_cpu *cpu, unsigned int cr, uint64_t value)
+{
+	switch (cr) {
+	case 0:
+		return check_cr0(cpu, value);
+	case 3:
+		return check_cr3(cpu, value);
+	case 4:
+		return check_cr4(cpu, value);
+	case 8:
+		return value >> 4 ? gp0(cpu) : X86_OK;
+	default:
+		return X86_OK;
+	}
 }
 
 void x86_mov_cr(struct x86_cpu *cpu, unsigned int cr, uint64_t value)
@@ -319,7 +366,10 @@ void x86_op_mov_to_cr(struct x86_cpu *cpu, const struct x86_insn *insn)
 	cr = cr_number(cpu, insn);
 	value = x86_reg_get(cpu, insn->src, insn->opsize);
 	next = x86_next_rip(cpu, insn);
+	if (cpu->ops->values_first)
+		x86_check(cpu, check_cr(cpu, cr, value));
 	if (cr == 0 && x86_intercepted(cpu, X86_ICPT_CR0_SEL) &&
+	    !x86_intercepted(cpu, X86_ICPT_CR_WRITE + 0) &&
 	    ((value ^ cpu->cr0) & ~(X86_CR0_TS | X86_CR0_MP)) &&
 	    cr_icpt(cpu, insn, X86_ICPT_CR0_SEL, 0, &value) == X86_DONE) {
 		cpu->rip = next;
@@ -330,53 +380,81 @@ void x86_op_mov_to_cr(struct x86_cpu *cpu, const struct x86_insn *insn)
 	cpu->rip = next;
 }
 
-static void check_dr(struct x86_cpu *cpu, unsigned int *dr)
+/*
+ * Exits of MOV DR: on VMX before anything but the #UD for registers that do not exist (SDM
+ * volume 3, "Instructions that cause VM exits conditionally": it comes before privilege and before
+ * CR4.DE; and, as a fault-like exit, before the #DB of DR7.GD), on SVM behind all exceptions.
+ */
+static int dr_icpt(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned int what,
+		   uint64_t *value, bool checked)
 {
-	if (*dr > 7)
+	if (!checked && insn->reg > 7)
 		x86_ud(cpu);
-	if ((*dr == 4 || *dr == 5) && (cpu->cr4 & X86_CR4_DE))
+	if (checked != cpu->ops->values_first)
+		return X86_OK;
+	return cr_icpt(cpu, insn, what + insn->reg, insn->reg, value);
+}
+
+/* The register, by the number that it has beside its alias. */
+static unsigned int check_dr(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	unsigned int dr = insn->reg;
+	bool alias = dr == 4 || dr == 5;
+
+	if (alias && (cpu->cr4 & X86_CR4_DE))
 		x86_ud(cpu);
 	if (cpu->cpl != 0)
 		x86_gp(cpu, 0);
-	if (*dr == 4 || *dr == 5)
-		*dr += 2;
 	if (cpu->dr7 & X86_DR7_GD) {
 		cpu->step_rf = X86_FL_RF;
 		x86_throw_fault(cpu, X86_DB, false, 0, X86_DR6_BD);
 	}
+	return alias ? dr + 2 : dr;
+}
+
+static uint64_t read_dr(const struct x86_cpu *cpu, unsigned int dr)
+{
+	return dr < 4 ? cpu->dr[dr] : dr == 6 ? cpu->dr6 : cpu->dr7;
+}
+
+static void write_dr(struct x86_cpu *cpu, unsigned int dr, uint64_t value)
+{
+	if (dr < 4)
+		cpu->dr[dr] = value;
+	else if (dr == 6)
+		cpu->dr6 = (value & 0xe00f) | X86_DR6_INIT;
+	else
+		cpu->dr7 = (value & 0xffff2bff) | X86_DR7_INIT;
+	x86_update_debug(cpu);
 }
 
 void x86_op_mov_from_dr(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	unsigned int dr = insn->reg;
-	uint64_t value;
+	uint64_t value = 0;
+	unsigned int dr;
 
 	x86_begin(cpu, insn);
-	check_dr(cpu, &dr);
-	value = dr < 4 ? cpu->dr[dr] : dr == 6 ? cpu->dr6 : cpu->dr7;
-	if (cr_icpt(cpu, insn, X86_ICPT_DR_READ + insn->reg, dr, &value) != X86_DONE)
-		x86_reg_set(cpu, insn->dst, insn->opsize, value);
+	if (dr_icpt(cpu, insn, X86_ICPT_DR_READ, &value, false) != X86_DONE) {
+		dr = check_dr(cpu, insn);
+		value = read_dr(cpu, dr);
+		if (dr_icpt(cpu, insn, X86_ICPT_DR_READ, &value, true) != X86_DONE)
+			x86_reg_set(cpu, insn->dst, insn->opsize, value);
+	}
 	X86_NEXT();
 }
 
 void x86_op_mov_to_dr(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	unsigned int dr = insn->reg;
-	uint64_t value;
+	uint64_t value = x86_reg_get(cpu, insn->src, insn->opsize);
+	unsigned int dr;
 
 	x86_begin(cpu, insn);
-	check_dr(cpu, &dr);
-	value = x86_reg_get(cpu, insn->src, insn->opsize);
-	if (cr_icpt(cpu, insn, X86_ICPT_DR_WRITE + insn->reg, dr, &value) != X86_DONE) {
+	if (dr_icpt(cpu, insn, X86_ICPT_DR_WRITE, &value, false) != X86_DONE) {
+		dr = check_dr(cpu, insn);
 		if (dr >= 6 && value >> 32)
 			x86_gp(cpu, 0);
-		if (dr < 4)
-			cpu->dr[dr] = value;
-		else if (dr == 6)
-			cpu->dr6 = (value & 0xe00f) | X86_DR6_INIT;
-		else
-			cpu->dr7 = (value & 0xffff2bff) | X86_DR7_INIT;
-		x86_update_debug(cpu);
+		if (dr_icpt(cpu, insn, X86_ICPT_DR_WRITE, &value, true) != X86_DONE)
+			write_dr(cpu, dr, value);
 	}
 	x86_serialise(cpu);
 	x86_advance(cpu, insn);
@@ -473,7 +551,8 @@ void x86_op_xsetbv(struct x86_cpu *cpu, const struct x86_insn *insn)
 	x86_begin(cpu, insn);
 	if (!(cpu->cr4 & X86_CR4_OSXSAVE))
 		x86_ud(cpu);
-	if (cpu->cpl != 0) /* faults by privilege come before the exit */
+	/* Privilege comes before VMX's exit and behind SVM's (APM volume 2, "Instruction intercepts"). */
+	if (cpu->cpl != 0 && !(cpu->ops->values_first && x86_intercepted(cpu, X86_ICPT_XSETBV)))
 		x86_gp(cpu, 0);
 	if (x86_intercepted(cpu, X86_ICPT_XSETBV)) {
 		memset(&info, 0, sizeof(info));
@@ -484,7 +563,7 @@ void x86_op_xsetbv(struct x86_cpu *cpu, const struct x86_insn *insn)
 			return;
 		}
 	}
-	if ((uint32_t)cpu->gpr[X86_RCX])
+	if (cpu->cpl != 0 || (uint32_t)cpu->gpr[X86_RCX])
 		x86_gp(cpu, 0);
 	x86_check(cpu, x86_write_xcr0(cpu, value));
 	x86_serialise(cpu);

@@ -185,6 +185,11 @@ struct x86_ops {
 	 * delivery, cpu->vectoring holds the interrupted event.
 	 */
 	int (*intercept)(struct x86_cpu *cpu, enum x86_intercept what, struct x86_intercept_info *info);
+	/*
+	 * Whether MOV to CR and MOV DR look for exceptions that need no memory (reserved bits, DR7.GD)
+	 * before they are intercepted, as SVM wants it, or behind, as VMX does.
+	 */
+	bool values_first;
 	/* Guest's CPUID. Also called by x86_features_changed(). */
 	void (*cpuid)(struct x86_cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 	/* MSRs that are not in struct x86_cpu. OK, EXIT, or FAULT without x86_set_fault(): #GP(0). */

@@ -100,10 +100,11 @@ void x86_op_sysenter(struct x86_cpu *cpu, const struct x86_insn *insn)
 	bool lma = x86_lma(cpu);
 
 	x86_begin(cpu, insn);
-	if (!x86_pe(cpu) || !cs)
-		x86_gp(cpu, 0);
+	/* AMD has it in legacy mode only, whatever SYSENTER_CS is. */
 	if (lma && cpu->vendor_amd)
 		x86_ud(cpu);
+	if (!x86_pe(cpu) || !cs)
+		x86_gp(cpu, 0);
 	x86_write_flags(cpu, 0, X86_FL_VM | X86_FL_IF | X86_FL_RF);
 	flat_code_stack(cpu, cs, (uint16_t)(cs + 8), 0, lma ? X86_AR_L : X86_AR_DB);
 	cpu->rip = lma ? cpu->sysenter_eip : (uint32_t)cpu->sysenter_eip;
@@ -117,10 +118,10 @@ void x86_op_sysexit(struct x86_cpu *cpu, const struct x86_insn *insn)
 	bool to64 = insn->opsize == 8;
 
 	x86_begin(cpu, insn);
-	if (!x86_pe(cpu) || !cs || cpu->cpl != 0)
-		x86_gp(cpu, 0);
 	if (x86_lma(cpu) && cpu->vendor_amd)
 		x86_ud(cpu);
+	if (!x86_pe(cpu) || !cs || cpu->cpl != 0)
+		x86_gp(cpu, 0);
 	if (to64 && (x86_noncanonical(cpu, cpu->gpr[X86_RCX]) ||
 		     x86_noncanonical(cpu, cpu->gpr[X86_RDX])))
 		x86_gp(cpu, 0);

@@ -87,6 +87,9 @@ static void test_checks(void **state)
 	BREAK("IOPM beyond physical memory", c->iopm_base = 1ULL << 48);
 	BREAK("MSRPM beyond physical memory", c->msrpm_base = (1ULL << 48) - 0x1000);
 	BREAK("ASID", c->asid = 0);
+	BREAK("TLB_CONTROL", c->tlb_ctl = 2);
+	BREAK("TLB_CONTROL", c->tlb_ctl = 5);
+	BREAK("TLB_CONTROL", c->tlb_ctl = 8);
 	BREAK("reserved bits of nCR3", c->nested_cr3 |= 1ULL << 50);
 	BREAK("guest PAT", s->g_pat = 2);
 	BREAK("illegal event injection", c->event_inj = SVM_EVENT_VALID | 1 << 8);
@@ -178,6 +181,7 @@ static void set_registers(void)
 	memset(&vm.gprs, 0, sizeof(vm.gprs));
 	s->rax = CPU_VM_DATA;
 	s->rsp = CPU_VM_STACK - 64;
+	vm.gprs.r[X86_RBX] = s->cr4; /* for "mov cr4, rbx": what is refused anyway does not exit */
 }
 
 static void test_instructions(void **state)
@@ -244,6 +248,64 @@ static void test_selective_cr0(void **state)
 	assert_int_equal(run(), SVM_EXIT_CR0_SEL_WRITE);
 	assert_int_equal(c->exit_info1, SVM_CRX_MOV | 3);
 	assert_false(s->cr0 & X86_CR0_AM);
+}
+
+/* A row: the instruction with RBX, what is intercepted, and the exit that comes first. */
+static void order(const char *what, const uint8_t code[4], uint64_t rbx, uint64_t exit_code)
+{
+	set_registers();
+	cpu_vm_code(&vm, code, 4);
+	vm.gprs.r[X86_RBX] = rbx;
+	c->clean = 0;
+	if (run() != exit_code)
+		fail_msg("%s: exit code 0x%llx", what, (unsigned long long)c->exit_code);
+}
+#define CODE(...) ((const uint8_t[4]){ __VA_ARGS__ })
+
+/* APM volume 2, "Instruction intercepts": exceptions that need no memory come before the intercept. */
+static void test_intercept_order(void **state)
+{
+	const uint64_t gp = SVM_EXIT_EXCEPTION + X86_GP;
+	const uint8_t *to_cr0 = CODE(0x0f, 0x22, 0xc3, 0xf4), *to_cr3 = CODE(0x0f, 0x22, 0xdb, 0xf4);
+	const uint8_t *to_cr4 = CODE(0x0f, 0x22, 0xe3, 0xf4), *to_cr8 = CODE(0x44, 0x0f, 0x22, 0xc3);
+	const uint8_t *to_dr4 = CODE(0x0f, 0x23, 0xe3, 0xf4), *to_dr7 = CODE(0x0f, 0x23, 0xfb, 0xf4);
+	const uint8_t *from_dr7 = CODE(0x0f, 0x21, 0xfb, 0xf4), *xsetbv = CODE(0x0f, 0x01, 0xd1, 0xf4);
+
+	c->intercepts[SVM_WORD_EXCEPTION] = 1U << X86_GP | 1U << X86_UD | 1U << X86_DB;
+	c->intercepts[SVM_WORD_CR] |= 0xffff0000U;
+	c->intercepts[SVM_WORD_DR] = 0xffffffffU;
+	c->intercepts[SVM_WORD_3] |= SVM_INTERCEPT_CR0_SEL_WRITE;
+	c->intercepts[SVM_WORD_4] |= 1U << 13; /* XSETBV */
+	order("CR0: not selective", to_cr0, s->cr0 ^ X86_CR0_AM, SVM_EXIT_WRITE_CR0);
+	order("CR0: bits 63:32", to_cr0, s->cr0 | 1ULL << 40, gp);
+	order("CR0: NW without CD", to_cr0, s->cr0 | X86_CR0_NW, gp);
+	order("CR0: PG without PE", to_cr0, s->cr0 & ~X86_CR0_PE, gp);
+	order("CR0: no paging in 64-bit code", to_cr0, s->cr0 & ~X86_CR0_PG, gp);
+	order("CR3", to_cr3, s->cr3 + 0x1000, SVM_EXIT_WRITE_CR0 + 3);
+	order("CR3: reserved", to_cr3, s->cr3 | 1ULL << 50, gp);
+	order("CR4", to_cr4, s->cr4 ^ X86_CR4_PGE, SVM_EXIT_WRITE_CR0 + 4);
+	order("CR4: reserved", to_cr4, s->cr4 | 1ULL << 31, gp);
+	order("CR4: no PAE in long mode", to_cr4, s->cr4 & ~X86_CR4_PAE, gp);
+	order("CR8", to_cr8, 15, SVM_EXIT_WRITE_CR0 + 8);
+	order("CR8: reserved", to_cr8, 16, gp);
+	order("DR7", to_dr7, 0x400, SVM_EXIT_WRITE_DR0 + 7);
+	order("DR7: bits 63:32", to_dr7, 1ULL << 32, gp);
+	order("DR4", to_dr4, 0, SVM_EXIT_WRITE_DR0 + 4);
+	s->cr4 |= X86_CR4_DE;
+	order("DR4 with CR4.DE", to_dr4, 0, SVM_EXIT_EXCEPTION + X86_UD);
+	s->dr7 |= X86_DR7_GD;
+	order("DR7.GD", from_dr7, 0, SVM_EXIT_EXCEPTION + X86_DB);
+	s->dr7 &= ~X86_DR7_GD;
+	s->cr4 |= X86_CR4_OSXSAVE;
+	order("XSETBV", xsetbv, 0, SVM_EXIT_XSETBV);
+	s->cpl = 3;
+	s->cs = (struct svm_segment){ 0x1b, 0xafb, 0xffffffff, 0 };
+	s->ss = (struct svm_segment){ 0x23, 0xcf3, 0xffffffff, 0 };
+	order("XSETBV above CPL 0", xsetbv, 0, SVM_EXIT_XSETBV);
+	order("CR0 above CPL 0", to_cr0, s->cr0, gp);
+	order("DR7 above CPL 0", to_dr7, 0x400, gp);
+	s->cr4 &= ~X86_CR4_OSXSAVE;
+	order("XSETBV without OSXSAVE", xsetbv, 0, SVM_EXIT_EXCEPTION + X86_UD);
 }
 
 static void test_io(void **state)
@@ -665,7 +727,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_checks), T(test_enable), T(test_instructions), T(test_not_intercepted),
-		T(test_svm_instructions), T(test_selective_cr0), T(test_io), T(test_msr),
+		T(test_svm_instructions), T(test_selective_cr0), T(test_intercept_order), T(test_io), T(test_msr),
 		T(test_pause_filter), T(test_exceptions), T(test_injection), T(test_exit_int_info),
 		T(test_shutdown), T(test_kick), T(test_virtual_interrupt), T(test_v_tpr),
 		T(test_interrupt_shadow), T(test_npf), T(test_tlb), T(test_accessed_dirty),

@@ -511,6 +511,43 @@ static void test_state_transfer(void **state)
 	assert_int_equal(vm.lp->cpu->seg[X86_FS].base, 0x123456789000);
 }
 
+static void expect_dr(uint32_t reason, uint64_t qualification)
+{
+	set_registers();
+	cpu_vm_set_rip(&vm, CPU_VM_CODE);
+	assert_int_equal(cpu_vm_run(&vm), reason);
+	assert_int_equal(cpu_vm_get(&vm, VMCS_EXIT_QUALIFICATION), qualification);
+}
+
+/* The exit of MOV DR comes before DR7.GD, CR4.DE and the CPL (SDM volume 3, "MOV DR"). */
+static void test_mov_dr_order(void **state)
+{
+	const uint64_t bd = X86_DR6_BD;
+
+	cpu_vm_set(&vm, VMCS_EXCEPTION_BITMAP, 1U << X86_UD | 1U << X86_DB | 1U << X86_GP);
+	cpu_vm_set(&vm, VMCS_GUEST_DR7, 0x400 | X86_DR7_GD);
+	cpu_vm_or(&vm, VMCS_GUEST_CR4, X86_CR4_DE);
+	CPU_VM_CODE_BYTES(&vm, 0x0f, 0x21, 0xc3); /* mov rbx, dr0 */
+	expect_dr(VMX_EXIT_EXCEPTION_NMI, bd);
+	assert_int_equal(cpu_vm_get(&vm, VMCS_EXIT_INTR_INFO) & 0xff, X86_DB);
+	cpu_vm_or(&vm, VMCS_CPU_CTLS, VMX_CPU_MOV_DR);
+	expect_dr(VMX_EXIT_DR_ACCESS, 0 | 1 << 4 | 3 << 8);
+	CPU_VM_CODE_BYTES(&vm, 0x0f, 0x23, 0xe9); /* mov dr5, rcx */
+	expect_dr(VMX_EXIT_DR_ACCESS, 5 | 1 << 8);
+	CPU_VM_CODE_BYTES(&vm, 0x44, 0x0f, 0x23, 0xc1); /* mov dr8, rcx: there is none */
+	expect_dr(VMX_EXIT_EXCEPTION_NMI, 0);
+	assert_int_equal(cpu_vm_get(&vm, VMCS_EXIT_INTR_INFO) & 0xff, X86_UD);
+	CPU_VM_CODE_BYTES(&vm, 0x0f, 0x23, 0xf9); /* mov dr7, rcx */
+	cpu_vm_set(&vm, VMCS_GUEST_CS_SELECTOR, 0x1b);
+	cpu_vm_set(&vm, VMCS_GUEST_CS_AR, 0xa0fb);
+	cpu_vm_set(&vm, VMCS_GUEST_SS_SELECTOR, 0x23);
+	cpu_vm_set(&vm, VMCS_GUEST_SS_AR, 0xc0f3);
+	expect_dr(VMX_EXIT_DR_ACCESS, 7 | 1 << 8);
+	cpu_vm_clear(&vm, VMCS_CPU_CTLS, VMX_CPU_MOV_DR);
+	expect_dr(VMX_EXIT_EXCEPTION_NMI, 0);
+	assert_int_equal(cpu_vm_get(&vm, VMCS_EXIT_INTR_INFO) & 0xff, X86_GP);
+}
+
 /* Real mode and protected mode without paging under the unrestricted guest control. */
 static void test_unrestricted_real_mode(void **state)
 {
@@ -544,7 +581,7 @@ int main(void)
 		T(test_msr_bitmap), T(test_cr0_cr4_masks), T(test_cr3_targets),
 		T(test_disabled_instructions), T(test_exceptions), T(test_page_fault_mask),
 		T(test_triple_fault), T(test_kick), T(test_preemption_timer), T(test_monitor_trap),
-		T(test_pause_loop), T(test_tsc), T(test_state_transfer), T(test_unrestricted_real_mode),
+		T(test_pause_loop), T(test_tsc), T(test_state_transfer), T(test_mov_dr_order), T(test_unrestricted_real_mode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -360,7 +360,11 @@ static const struct row mov_dr_rows[] = {
 	  .value = X86_DR6_INIT },
 	{ "DR7: reserved bits", K64, { 0x0f, 0x23, 0xf8 }, GOES, .rax = 0xd000, .get = get_dr7,
 	  .value = X86_DR7_INIT },
-	{ "CPL before the exit", U64, { 0x0f, 0x23, 0xc0 }, X86_GP, .icpt = X86_ICPT_DR_WRITE },
+	/* SDM volume 3, "Instructions that cause VM exits conditionally". */
+	{ "exit before the CPL", U64, { 0x0f, 0x23, 0xc0 }, EXITS, .icpt = X86_ICPT_DR_WRITE },
+	{ "exit before DE", K64, { 0x0f, 0x23, 0xe0 }, EXITS, .icpt = X86_ICPT_DR_WRITE + 4, .cr4 = X86_CR4_DE },
+	{ "exit before GD", K64, { 0x0f, 0x21, 0xc0 }, EXITS, .icpt = X86_ICPT_DR_READ, .prepare = general_detect },
+	{ "DR8 before the exit", K64, { 0x44, 0x0f, 0x23, 0xc0 }, X86_UD, .icpt = X86_ICPT_DR_WRITE + 8 },
 	{ "the exit before the value's #GP", K64, { 0x0f, 0x23, 0xf8 }, EXITS, .rax = 1ull << 32,
 	  .icpt = X86_ICPT_DR_WRITE + 7 },
 };
@@ -718,6 +722,12 @@ static void fast_calls_amd(struct env *e)
 	e->cpu->vendor_amd = true;
 }
 
+static void fast_calls_amd_cs0(struct env *e)
+{
+	fast_calls_amd(e);
+	e->cpu->sysenter_cs = 0;
+}
+
 #define SYSCALL { 0x0f, 0x05 }
 #define SYSRET { 0x0f, 0x07 }
 #define SYSRETQ { 0x48, 0x0f, 0x07 }
@@ -765,6 +775,7 @@ static const struct row fast_call_rows[] = {
 	{ "SYSENTER, virtual-8086", V86, SYSENTER, GOES, .flags = IF_, .prepare = fast_calls,
 	  .get = get_flags, .value = ONE },
 	{ "APM: SYSENTER, long mode", U64, SYSENTER, X86_UD, .prepare = fast_calls_amd },
+	{ "APM: SYSENTER, long mode, CS = 0", UC, SYSENTER, X86_UD, .prepare = fast_calls_amd_cs0 },
 	{ "SYSEXIT, real mode", REAL, SYSEXIT, X86_GP, .prepare = fast_calls },
 	{ "SYSEXIT, CPL 3", U32, SYSEXIT, X86_GP, .prepare = fast_calls },
 	{ "SYSEXIT, virtual-8086", V86, SYSEXIT, X86_GP, .prepare = fast_calls },
