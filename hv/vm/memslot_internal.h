@@ -36,14 +36,17 @@ struct slot_place {
 	struct hv_memslot version[2]; /* by set->idx */
 } __attribute__((aligned(128)));
 
-/* One set. All of it [S] while inactive, immutable but for `generation` while active. */
+/*
+ * One set. All of it [S] while inactive, immutable but for `generation` while active: that
+ * is written at each update, the rest seldom, and stays in the caches of those who look up.
+ */
 struct hv_memslots {
-	_Atomic uint64_t generation;
 	unsigned int idx; /* which view, and which version of the slots, is this set's */
 	unsigned int as_id;
 	unsigned int count;
 	struct slot_tree gfn, hva; /* of guest frames; of host pages, which slots may share */
 	struct slot_place **table; /* [I] the address space's, in leaves */
+	_Atomic uint64_t generation __attribute__((aligned(64)));
 } __attribute__((aligned(64)));
 
 struct hv_slot_sets {

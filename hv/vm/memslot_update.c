@@ -90,9 +90,13 @@ static void set_catch_up(struct hv_vm *vm, unsigned int as_id)
 {
 	struct hv_memslots *from = set_active(vm, as_id), *to = set_inactive(vm, as_id);
 
-	to->count = from->count;
-	to->gfn.root = from->gfn.root;
-	to->hva.root = from->hva.root;
+	/* Written only where something changes: readers will have this set again. */
+	if (to->count != from->count)
+		to->count = from->count;
+	if (to->gfn.root != from->gfn.root)
+		to->gfn.root = from->gfn.root;
+	if (to->hva.root != from->hva.root)
+		to->hva.root = from->hva.root;
 	slot_pool_settle(&vm->slot_sets->pool);
 }
 

@@ -4,12 +4,13 @@
  * KVM's ioctls where /dev/kvm opens. The MMU above is a stand-in that does nothing, so
  * the figures are of hv/vm alone; KVM's contain its MMU, with nothing mapped.
  *
- *	bench_memslot [milliseconds per figure]
+ *	bench_memslot [milliseconds per figure [readers: those figures only]]
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@
 
 static uint64_t slice_ns = 30 * HV_NSEC_PER_MSEC;
 static hv_hva_t host;
-static struct hv_vm *vm;
+static struct hv_vm *vm, *other;
 static int kvm = -1, kvm_vm = -1;
 
 /* ---- the operations, here and there -------------------------------------------------------- */
@@ -216,86 +217,167 @@ static void bench_updates(void)
 
 /* ---- readers --------------------------------------------------------------------------------- */
 
+/*
+ * A reader on one CPU, updates on another: what do its lookups lose? Beside updates of its
+ * own VM it loses to grace periods and to lines that an update writes and it reads; beside those
+ * of another VM to grace periods alone; beside a pointer that is published and a counter of
+ * its own that is looked at, without anything else, to what no scheme can do without.
+ */
 static _Atomic bool stop, updating;
 static _Atomic uint64_t updates;
 
+static struct {
+	_Atomic uint64_t published __attribute__((aligned(64)));
+	_Atomic uint64_t section __attribute__((aligned(64)));
+	uint64_t end __attribute__((aligned(64)));
+} bare;
+
+struct beside {
+	const char *what;
+	struct hv_vm *vm; /* whose slots are updated; NULL: `bare` is */
+	unsigned int pause_ns;
+};
+
+static int set_other(const struct slot_req *r)
+{
+	return vf_slot(other, r->id, r->gpa, r->size, r->hva, r->flags);
+}
+
+static cpu_set_t may; /* of the process, before any pin() */
+
+/* To its n-th CPU; false: there are not so many. */
+static bool pin(int n)
+{
+	cpu_set_t one;
+	int cpu;
+
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &may) || n-- > 0)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		return !pthread_setaffinity_np(pthread_self(), sizeof(one), &one);
+	}
+	return false;
+}
+
+static void update_bare(void)
+{
+	atomic_fetch_add_explicit(&bare.published, 1, memory_order_seq_cst);
+	bare.end += atomic_load_explicit(&bare.section, memory_order_acquire);
+}
+
+static void wait_ns(unsigned int ns)
+{
+	uint64_t begin = hv_clock_ns();
+
+	while (hv_clock_ns() - begin < ns)
+		__builtin_ia32_pause();
+}
+
 static void *updater(void *arg)
 {
-	unsigned int i = 0, spin, pause_us = *(unsigned int *)arg;
+	const struct beside *b = arg;
 	struct vf_rng rng = { .s = 3 };
-	struct timespec ts = { .tv_nsec = pause_us * 1000L };
+	unsigned int i = 0, spin;
 
+	pin(1);
 	hv_rcu_register_thread();
 	while (!stop) {
 		if (!updating) { /* busy all the same: a neighbour on the core costs, too */
 			for (spin = 0; spin < 1000; spin++)
 				vf_rand(&rng);
-			if (pause_us)
-				nanosleep(&ts, NULL);
-			continue;
+		} else if (b->vm) {
+			op_flags(b->vm == vm ? set_hv : set_other, 77, i++);
+			updates += 2;
+		} else {
+			update_bare();
+			updates++;
 		}
-		op_flags(set_hv, 77, i++);
-		updates += 2;
-		if (pause_us)
-			nanosleep(&ts, NULL);
+		if (b->pause_ns)
+			wait_ns(b->pause_ns);
 	}
 	hv_rcu_unregister_thread();
 	return NULL;
 }
 
 /* Lookups per second of this thread's own CPU time, which a preemption does not count in. */
-static double lookups(uint64_t ns)
+static double lookups(uint64_t ns, bool in_bare)
 {
 	struct vf_rng rng = { .s = 5 };
-	uint64_t begin = hv_clock_ns(), n = 0, found = 0;
-	struct timespec c0, c1;
+	uint64_t begin = hv_clock_ns(), n = 0, found = 0, start = (uint64_t)cpu_ns();
 	int i;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &c0);
 	do {
 		for (i = 0; i < 256; i++, n++) {
 			hv_rcu_read_lock();
+			if (in_bare) {
+				atomic_store_explicit(&bare.section, n, memory_order_release);
+				found += atomic_load_explicit(&bare.published, memory_order_acquire) + 1;
+			}
 			found += hv_vm_gfn_to_memslot(vm, vf_rand(&rng) % (32000 * SPACING) >> 12) !=
 				 NULL;
 			hv_rcu_read_unlock();
 		}
 	} while (hv_clock_ns() - begin < ns);
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &c1);
 	if (!found)
 		printf("# nothing was found\n");
-	return (double)n / ((double)(c1.tv_sec - c0.tv_sec) + (double)(c1.tv_nsec - c0.tv_nsec) / 1e9);
+	return (double)n * 1e9 / (cpu_ns() - (double)start);
 }
 
 /* Quiet and busy slices in turn, so that what else the host does falls on both. */
-static void bench_readers(unsigned int pause_us, const char *what)
+static void bench_readers(const struct beside *b)
 {
-	double quiet[2 * SAMPLES], busy[2 * SAMPLES], q, b;
+	double quiet[2 * SAMPLES], busy[2 * SAMPLES], q, u, rate;
 	uint64_t begin, count = 0, took = 0;
 	pthread_t t;
 	int s;
 
 	stop = false;
 	updating = false;
-	if (pthread_create(&t, NULL, updater, &pause_us))
+	if (pthread_create(&t, NULL, updater, (void *)b))
 		exit(1);
 	for (s = 0; s < 2 * SAMPLES; s++) {
 		updating = false;
 		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-		quiet[s] = lookups(slice_ns);
+		quiet[s] = lookups(slice_ns, !b->vm);
 		updating = true;
 		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 		begin = hv_clock_ns();
 		count -= updates;
-		busy[s] = lookups(slice_ns);
+		busy[s] = lookups(slice_ns, !b->vm);
 		count += updates;
 		took += hv_clock_ns() - begin;
 	}
 	stop = true;
 	pthread_join(t, NULL);
 	q = median(quiet, 2 * SAMPLES);
-	b = median(busy, 2 * SAMPLES);
-	printf("# lookup among 32,000 slots: %.0f ns; under %s (%.0f updates/s): %.0f ns, %.1f %% lost\n",
-	       1e9 / q, what, (double)count * 1e9 / (double)took, 1e9 / b, (1 - b / q) * 100);
+	u = median(busy, 2 * SAMPLES);
+	rate = (double)count * 1e9 / (double)took;
+	printf("# %-34s %9.0f updates/s: lookup %4.0f ns, quiet %4.0f ns; lost %5.1f %%, %4.0f ns for each update\n",
+	       b->what, rate, 1e9 / u, 1e9 / q, (1 - u / q) * 100, (1 - u / q) * 1e9 / rate);
+}
+
+static void bench_all_readers(void)
+{
+	const struct beside all[] = {
+		{ "slots, one after the other", vm, 0 },
+		{ "another VM's slots", other, 0 },
+		{ "a bare pointer and counter", NULL, 0 },
+		{ "the same, 300,000/s", NULL, 3300 },
+		{ "slots, a pair per 10 us", vm, 10000 },
+		{ "slots, a pair per 100 us", vm, 100000 },
+		{ "slots, a pair per 0.5 ms", vm, 500000 },
+	};
+	size_t i;
+
+	if (sched_getaffinity(0, sizeof(may), &may) || CPU_COUNT(&may) < 2 || !pin(0)) {
+		printf("# one CPU: no figures of readers beside updates\n");
+		return;
+	}
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		bench_readers(&all[i]);
+	sched_setaffinity(0, sizeof(may), &may);
 }
 
 /* ---- dirty logs ----------------------------------------------------------------------------------- */
@@ -525,13 +607,19 @@ int main(int argc, char **argv)
 		printf("# /dev/kvm does not open: no figures of KVM\n");
 	vf_start();
 	vm = vf_vm_new("bench");
+	other = vf_vm_new("other");
+	fill(set_other, 0, 100);
 #ifdef HV_DEBUG
 	printf("# built with HV_DEBUG: the lock validator is in these figures\n");
 #endif
-	bench_updates();
-	bench_readers(0, "updates one after the other");
-	bench_readers(500, "an update pair per 0.5 ms");
-	bench_logs();
+	if (argc > 2)
+		fill(set_hv, 0, 32000);
+	else
+		bench_updates();
+	bench_all_readers();
+	if (argc <= 2)
+		bench_logs();
+	vm_put(other);
 	vm_put(vm);
 	vf_end();
 	printf("1..1\nok 1 - bench_memslot\n");

@@ -240,6 +240,92 @@ static void a_grace_period_waits_for_sections(void **state)
 	bury(o);
 }
 
+/*
+ * A reader between two sections that nobody has heard of for long: grace periods do not ask
+ * after it, until it is back.
+ */
+static int sections_allowed, sections_begun, sections_ended;
+
+static void *come_and_stay(void *unused)
+{
+	int n;
+
+	hv_rcu_register_thread();
+	for (n = 1; n <= 3; n++) {
+		while (__atomic_load_n(&sections_allowed, __ATOMIC_SEQ_CST) < n)
+			usleep(100);
+		hv_rcu_read_lock();
+		__atomic_store_n(&sections_begun, n, __ATOMIC_SEQ_CST);
+		usleep(3000);
+		__atomic_store_n(&sections_ended, n, __ATOMIC_SEQ_CST);
+		hv_rcu_read_unlock();
+	}
+	hv_rcu_unregister_thread();
+	return NULL;
+}
+
+/* The section that was not waited for, or 0. */
+static int section_missed(void)
+{
+	int n, i, missed = 0;
+	pthread_t reader;
+
+	sections_allowed = sections_begun = sections_ended = 0;
+	pthread_create(&reader, NULL, come_and_stay, NULL);
+	for (n = 1; n <= 3; n++) {
+		for (i = 0; i < 3; i++)
+			hv_synchronize_rcu(); /* the first finds out that it is asleep */
+		__atomic_store_n(&sections_allowed, n, __ATOMIC_SEQ_CST);
+		while (__atomic_load_n(&sections_begun, __ATOMIC_SEQ_CST) < n)
+			usleep(10);
+		hv_synchronize_rcu();
+		if (__atomic_load_n(&sections_ended, __ATOMIC_SEQ_CST) < n)
+			missed = n;
+	}
+	pthread_join(reader, NULL);
+	return missed;
+}
+
+static void who_slept_is_waited_for_again(void **state)
+{
+	assert_int_equal(section_missed(), 0);
+}
+
+/* Nested sections say nothing: the outermost one may have loaded what was there before. */
+static int inner_sections;
+
+static void *go_in_and_out_inside(void *unused)
+{
+	hv_rcu_register_thread();
+	hv_rcu_read_lock();
+	__atomic_store_n(&entered, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&leave, __ATOMIC_SEQ_CST)) {
+		hv_rcu_read_lock();
+		inner_sections++;
+		hv_rcu_read_unlock();
+	}
+	__atomic_store_n(&left, 1, __ATOMIC_SEQ_CST);
+	hv_rcu_read_unlock();
+	hv_rcu_unregister_thread();
+	return NULL;
+}
+
+static void sections_inside_another_do_not_end_it(void **state)
+{
+	pthread_t reader, opener;
+
+	entered = leave = left = inner_sections = 0;
+	pthread_create(&reader, NULL, go_in_and_out_inside, NULL);
+	while (!__atomic_load_n(&entered, __ATOMIC_SEQ_CST))
+		usleep(100);
+	pthread_create(&opener, NULL, let_leave_soon, NULL);
+	hv_synchronize_rcu();
+	assert_int_equal(__atomic_load_n(&left, __ATOMIC_SEQ_CST), 1);
+	pthread_join(opener, NULL);
+	pthread_join(reader, NULL);
+	assert_true(inner_sections > 0);
+}
+
 static void sections_are_known(void **state)
 {
 	assert_false(hv_rcu_read_held());
@@ -340,12 +426,27 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* In the program into which hv/base/rcu.c is compiled without that guard. */
+static int __attribute__((unused)) see_what_does_not_wake(void)
+{
+	int missed;
+
+	setup(NULL);
+	missed = section_missed();
+	teardown(NULL);
+	printf("1..1\n%sok 1 - a reader that does not wake is %swaited for\n", missed ? "" : "not ",
+	       missed ? "not " : "");
+	return missed ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_missing_grace_period_is_seen),
 		cmocka_unit_test(sections_are_known),
 		cmocka_unit_test(a_grace_period_waits_for_sections),
+		cmocka_unit_test(who_slept_is_waited_for_again),
+		cmocka_unit_test(sections_inside_another_do_not_end_it),
 		cmocka_unit_test(exchange_returns_the_old),
 		cmocka_unit_test(readers_never_see_the_dead),
 		cmocka_unit_test(lists_can_be_walked),
@@ -353,5 +454,9 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		return change_without_grace_period(argv[1]);
+#ifdef HV_MUTATE_RCU_NO_WAKE
+	if (argc)
+		return see_what_does_not_wake();
+#endif
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
