@@ -87,10 +87,10 @@ static void tsan_period_ended(void)
 
 /*
  * How long readers are given to begin a section before they are asked, in rounds. Being waited for
- * costs a reader some cache lines, about 200 ns: a round is fifty times that, so that updates one
+ * costs a reader some cache lines, some 270 ns: a round is fifty times that, so that updates one
  * after the other leave it 98 % of its time. All rounds cost about what asking costs.
  */
-#define ROUND_NS 10000
+#define ROUND_NS 15000
 #define ROUNDS	 2
 
 __thread struct hv_rcu_reader hv_rcu_self = { .state = HV_RCU_ASLEEP };

@@ -2,7 +2,7 @@
 /*
  * What the MMU costs, each figure beside the host's own operation of the kind.
  *
- *	bench_mmu [mapped MiB of the small cases]
+ *	bench_mmu [faults: those figures only]
  *
  * Prints one line per figure; asserts nothing about time. A fault here is
  * mmu_page_fault() as an exit handler calls it, with the RCU section, and without
@@ -72,6 +72,7 @@ static void host_minor_faults(void)
 struct fault_job {
 	struct mx_vcpu *v;
 	hv_gpa_t start, end, step;
+	unsigned int cpu; /* to run on, of those the process may use */
 	pthread_barrier_t *barrier;
 	uint64_t cpu_ns; /* out: of the thread, in the faults */
 	double from_us, to_us;
@@ -98,11 +99,27 @@ static void fault_range(const struct fault_job *job)
 		fault_one(job->v, gpa);
 }
 
+/* Threads that start together are not spread by the scheduler at once. */
+static void pin(unsigned int n)
+{
+	cpu_set_t may, one;
+	int cpu;
+
+	CHECK(!sched_getaffinity(0, sizeof(may), &may));
+	n %= (unsigned int)CPU_COUNT(&may);
+	for (cpu = 0; !CPU_ISSET(cpu, &may) || n-- > 0; cpu++)
+		;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	CHECK(!sched_setaffinity(0, sizeof(one), &one));
+}
+
 static void *fault_thread(void *arg)
 {
 	struct fault_job *job = arg;
 	uint64_t start;
 
+	pin(job->cpu);
 	hv_rcu_register_thread();
 	CHECK(mmu_reload(job->v->vcpu) == 0);
 	pthread_barrier_wait(job->barrier);
@@ -115,76 +132,178 @@ static void *fault_thread(void *arg)
 	return NULL;
 }
 
-/* ns per fault of n threads on a range each; `skew` pages of misalignment make leaves 4K. */
-static double fault_rate(unsigned int n, uint64_t per_thread, uint64_t step, uint64_t skew,
-			 double *cpu)
+/* A thread without any MMU: numbers, and where they say an entry of a table of its own. */
+static void *bare_thread(void *arg)
+{
+	struct fault_job *job = arg;
+	size_t n = (size_t)((job->end - job->start) / job->step), i;
+	_Atomic uint64_t *table = calloc(n, sizeof(*table));
+	uint64_t start, x = 88172645463325252ULL;
+	int k;
+
+	CHECK(table);
+	pin(job->cpu);
+	pthread_barrier_wait(job->barrier);
+	start = cpu_ns(CLOCK_THREAD_CPUTIME_ID);
+	job->from_us = now_us();
+	for (i = 0; i < n; i++) {
+		uint64_t none = 0;
+
+		for (k = 0; k < 20; k++) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+		}
+		atomic_compare_exchange_strong(&table[i], &none, x | 1);
+	}
+	job->to_us = now_us();
+	job->cpu_ns = cpu_ns(CLOCK_THREAD_CPUTIME_ID) - start;
+	free(table);
+	return NULL;
+}
+
+struct fault_vm {
+	struct mx *m;
+	struct hv_region *r;
+};
+
+/* Ranges of n threads; `skew` pages of misalignment make leaves 4K. */
+static struct fault_vm fault_vm_new(unsigned int n, uint64_t per_thread, uint64_t skew)
 {
 	struct mx_config config = { .kind = HW_EPT, .vcpus = 2 };
-	struct mx *m = mx_new(&config);
-	struct hv_region *r = mx_region(m, n * per_thread + (skew << 12), HV_BACKING_ANON);
+	struct fault_vm f = { .m = mx_new(&config) };
+
+	f.r = mx_region(f.m, n * per_thread + (skew << 12), HV_BACKING_ANON);
+	CHECK(mx_slot(f.m, 0, 0, n * per_thread, hv_region_hva(f.r) + (skew << 12), 0) == 0);
+	return f;
+}
+
+static void fault_vm_free(struct fault_vm *f)
+{
+	mx_slot(f->m, 0, 0, 0, 0, 0);
+	hv_region_destroy(f->r);
+	mx_free(f->m);
+}
+
+enum fault_kind { ONE_VM, OWN_VM, BARE, NR_KINDS };
+
+struct fault_case {
+	uint64_t per_thread, step, skew;
+};
+
+/* ns per fault of each of n threads; *cpu: of CPU time. */
+static double fault_rate(const struct fault_case *c, enum fault_kind kind, unsigned int n, double *cpu)
+{
+	struct fault_vm vm[2];
 	struct fault_job job[2];
 	pthread_barrier_t barrier;
 	pthread_t t[2];
 	double t0 = 1e18, t1 = 0;
-	unsigned int i;
+	unsigned int i, vms = kind == ONE_VM ? 1 : kind == OWN_VM ? n : 0;
 
-	CHECK(mx_slot(m, 0, 0, n * per_thread, hv_region_hva(r) + (skew << 12), 0) == 0);
+	for (i = 0; i < vms; i++)
+		vm[i] = fault_vm_new(n / vms, c->per_thread, c->skew);
 	pthread_barrier_init(&barrier, NULL, n);
 	for (i = 0; i < n; i++) {
-		job[i] = (struct fault_job){ .v = &m->v[i], .start = i * per_thread,
-					     .end = (i + 1) * per_thread, .step = step,
-					     .barrier = &barrier };
-		CHECK(pthread_create(&t[i], NULL, fault_thread, &job[i]) == 0);
+		uint64_t start = kind == ONE_VM ? i * c->per_thread : 0;
+
+		job[i] = (struct fault_job){ .start = start, .end = start + c->per_thread,
+					     .step = c->step, .cpu = i, .barrier = &barrier };
+		if (vms)
+			job[i].v = kind == ONE_VM ? &vm[0].m->v[i] : &vm[i].m->v[0];
+		CHECK(pthread_create(&t[i], NULL, vms ? fault_thread : bare_thread, &job[i]) == 0);
 	}
 	*cpu = 0;
 	for (i = 0; i < n; i++) {
 		pthread_join(t[i], NULL);
 		t0 = hv_min(t0, job[i].from_us);
 		t1 = hv_max(t1, job[i].to_us);
-		*cpu += (double)job[i].cpu_ns / (double)(per_thread / step) / n;
+		*cpu += (double)job[i].cpu_ns / (double)(c->per_thread / c->step) / n;
 	}
 	pthread_barrier_destroy(&barrier);
-	mx_slot(m, 0, 0, 0, 0, 0);
-	hv_region_destroy(r);
-	mx_free(m);
-	return (t1 - t0) * 1000.0 / (double)(per_thread / step);
+	for (i = 0; i < vms; i++)
+		fault_vm_free(&vm[i]);
+	return (t1 - t0) * 1000.0 / (double)(c->per_thread / c->step);
 }
 
 #define ROUNDS 5
+#define SCALING_ROUNDS 25 /* short ones: some meet two idle CPUs */
 
-/* The best of some rounds: what the neighbours of a shared machine take is in the others. */
-static double best_rate(unsigned int n, uint64_t per_thread, uint64_t step, uint64_t skew, double *cpu)
+static int by_value(const void *a, const void *b)
 {
-	double wall = 1e18, c;
-	int i;
+	const double *x = a, *y = b;
 
-	*cpu = 1e18;
-	for (i = 0; i < ROUNDS; i++) {
-		wall = hv_min(wall, fault_rate(n, per_thread, step, skew, &c));
-		*cpu = hv_min(*cpu, c);
+	return (*x > *y) - (*x < *y);
+}
+
+static double median_of(double *v, size_t n)
+{
+	qsort(v, n, sizeof(*v), by_value);
+	return v[n / 2];
+}
+
+static double median(double *v)
+{
+	return median_of(v, ROUNDS);
+}
+
+struct scaling {
+	double wall[2], cpu[2];		      /* the best, of one thread and of two */
+	double rate[SCALING_ROUNDS], rate_cpu[SCALING_ROUNDS]; /* of two threads over one, in each round */
+};
+
+static void scaling_round(struct scaling *s, const struct fault_case *c, enum fault_kind kind, int i)
+{
+	double wall[2], cpu[2];
+	unsigned int n;
+
+	for (n = 0; n < 2; n++) {
+		wall[n] = fault_rate(c, kind, n + 1, &cpu[n]);
+		s->wall[n] = i ? hv_min(s->wall[n], wall[n]) : wall[n];
+		s->cpu[n] = i ? hv_min(s->cpu[n], cpu[n]) : cpu[n];
 	}
-	return wall;
+	s->rate[i] = 2 * wall[0] / wall[1];
+	s->rate_cpu[i] = 2 * cpu[0] / cpu[1];
 }
 
 /*
- * Wall time tells the rate where there are two idle CPUs. CPU time of the threads
- * is what is left to compare where there are not.
+ * Wall time tells the rate where there are two idle CPUs; CPU time of the threads is what is
+ * left to compare where there are not. Two CPUs need not be twice one (they may share a core,
+ * and caches they do share): what the engine loses is what two threads in one VM lose against two
+ * that share nothing, in the same rounds, each in a VM of its own or without any.
  */
-static void faults_of(const char *name, uint64_t per_thread, uint64_t step, uint64_t skew)
+static void faults_of(const char *name, const struct fault_case *c)
 {
-	double a, b, ca, cb;
+	static const char *const kinds[NR_KINDS] = { "one VM", "a VM each", "no VM" };
+	static struct scaling s[NR_KINDS];
+	double wall[NR_KINDS], cpu[NR_KINDS];
+	enum fault_kind k;
+	int i;
 
-	a = best_rate(1, per_thread, step, skew, &ca);
-	b = best_rate(2, per_thread, step, skew, &cb);
+	for (i = 0; i < SCALING_ROUNDS; i++)
+		for (k = 0; k < NR_KINDS; k++)
+			scaling_round(&s[k], c, k, i);
 	printf("fault %s: %.0f ns of CPU time (%.2f of a host minor fault), %.0f ns; 2 threads: %.0f ns "
-	       "of CPU time, %.0f ns, rate x%.2f (x%.2f by CPU time)\n",
-	       name, ca, ca / host_fault_ns, a, cb, b, 2 * a / b, 2 * ca / cb);
+	       "of CPU time, %.0f ns\n",
+	       name, s[0].cpu[0], s[0].cpu[0] / host_fault_ns, s[0].wall[0], s[0].cpu[1], s[0].wall[1]);
+	for (k = 0; k < NR_KINDS; k++) {
+		wall[k] = median_of(s[k].rate, SCALING_ROUNDS);
+		cpu[k] = median_of(s[k].rate_cpu, SCALING_ROUNDS);
+		printf("  rate of 2 threads, %s: x%.2f (best times x%.2f), by CPU time x%.2f (x%.2f)", kinds[k],
+		       wall[k], 2 * s[k].wall[0] / s[k].wall[1], cpu[k], 2 * s[k].cpu[0] / s[k].cpu[1]);
+		if (k)
+			printf("; one VM over this: %.2f (best %.2f), by CPU time %.2f (%.2f)",
+			       wall[0] / wall[k],
+			       s[0].wall[0] / s[0].wall[1] / (s[k].wall[0] / s[k].wall[1]), cpu[0] / cpu[k],
+			       s[0].cpu[0] / s[0].cpu[1] / (s[k].cpu[0] / s[k].cpu[1]));
+		printf("\n");
+	}
 }
 
 static void faults(void)
 {
-	faults_of("4K", GB, 4096, 1);
-	faults_of("2M", 64 * GB, 2 * MB, 512);
+	faults_of("4K", &(struct fault_case){ GB / 8, 4096, 1 });
+	faults_of("2M", &(struct fault_case){ 64 * GB, 2 * MB, 512 });
 }
 
 /* ---- root invalidation --------------------------------------------------------------------- */
@@ -195,19 +314,6 @@ static void fill(struct mx *m, uint64_t size)
 
 	CHECK(mmu_reload(job.v->vcpu) == 0);
 	fault_range(&job);
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const double *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-static double median(double *v)
-{
-	qsort(v, ROUNDS, sizeof(*v), by_value);
-	return v[ROUNDS / 2];
 }
 
 static void invalidate(uint64_t gib)
@@ -384,6 +490,10 @@ int main(int argc, char **argv)
 	mx_start();
 	host_minor_faults();
 	faults();
+	if (argc > 1) {
+		mx_end();
+		return 0;
+	}
 	invalidate(1);
 	invalidate(16);
 	delete_slot();
