@@ -366,17 +366,6 @@ static int classify(struct hv_vm *vm, const struct hv_memory_region_req *req,
 	return 0;
 }
 
-static bool overlaps(struct hv_memslots *slots, unsigned int id, hv_gfn_t start, uint64_t npages)
-{
-	struct hv_memslot *s;
-
-	for (s = memslot_first_from(slots, start); s && s->base_gfn < start + npages;
-	     s = memslot_next(slots, s))
-		if (s->id != id)
-			return true;
-	return false;
-}
-
 /*
  * Of a slot among many, neither its versions nor its leaves of the trees are in the cache.
  * Ask for them early, not one after the other when they are needed.
@@ -399,8 +388,21 @@ static void update_prefetch(const struct slot_update *u)
 		slot_tree_prefetch(&set->gfn, u->old.base_gfn, u->old.id);
 	if (u->change == HV_MR_DELETE)
 		slot_tree_prefetch(&set->hva, host_page(&u->old), u->old.id);
-	if (u->change == HV_MR_CREATE)
-		slot_tree_prefetch(&set->hva, host_page(&u->new), u->new.id);
+}
+
+/* Where the slot is to come; and does another one meet it there? */
+static bool overlaps(const struct hv_memslots *set, const struct hv_memory_region_req *req,
+		     enum hv_mr_change change)
+{
+	hv_gfn_t first = req->gpa >> HV_PAGE_SHIFT, last = first + (req->size >> HV_PAGE_SHIFT) - 1;
+	unsigned int id = req->slot & 0xffff;
+
+	if (change != HV_MR_CREATE && change != HV_MR_MOVE)
+		return false;
+	slot_tree_prefetch(&set->gfn, first, id);
+	if (change == HV_MR_CREATE)
+		slot_tree_prefetch(&set->hva, req->userspace_addr >> HV_PAGE_SHIFT, id);
+	return slot_tree_meets(&set->gfn, first, last, id);
 }
 
 /* Everything that the update allocates, but the MMU's part. -ENOMEM: nothing is left. */
@@ -442,8 +444,7 @@ static int set_region_locked(struct hv_vm *vm, const struct hv_memory_region_req
 	r = classify(vm, req, old, &u.change);
 	if (r)
 		return r == -ENOENT ? 0 : r;
-	if ((u.change == HV_MR_CREATE || u.change == HV_MR_MOVE) &&
-	    overlaps(slots, id, req->gpa >> HV_PAGE_SHIFT, req->size >> HV_PAGE_SHIFT))
+	if (overlaps(slots, req, u.change))
 		return -EEXIST;
 	r = update_alloc(&u, req);
 	if (!r) {

@@ -616,6 +616,20 @@ int slot_tree_first_from(const struct slot_tree *tree, uint64_t page)
 	return key ? (int)(*key % SLOT_TREE_IDS) : SLOT_TREE_NONE;
 }
 
+bool slot_tree_meets(const struct slot_tree *tree, uint64_t first, uint64_t last, unsigned int but)
+{
+	const uint64_t *key;
+
+	while ((key = disjoint_from(tree, last_key(first))) && *key <= last_key(last)) {
+		if (*key % SLOT_TREE_IDS != but)
+			return true;
+		first = (key[LEAF_FANOUT] >> 16) + 1; /* behind the end that belongs to the key */
+		if (first > last)
+			break;
+	}
+	return false;
+}
+
 struct overlap {
 	unsigned int view;
 	uint64_t from, start, last; /* keys */

@@ -95,6 +95,8 @@ void slot_tree_prefetch(const struct slot_tree *tree, uint64_t first, unsigned i
 int slot_tree_find(const struct slot_tree *tree, uint64_t page);
 /* The first range that ends at or after the page. */
 int slot_tree_first_from(const struct slot_tree *tree, uint64_t page);
+/* A range other than that of this id meets [first, last]. No slot is looked at. */
+bool slot_tree_meets(const struct slot_tree *tree, uint64_t first, uint64_t last, unsigned int but);
 
 /* ---- ranges that may overlap ------------------------------------------------------- */
 /* In order, the first range that meets [first, last] and whose key is not below `from`. */
