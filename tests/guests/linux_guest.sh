@@ -3,6 +3,8 @@
 #   linux_guest_kernel DIR [PACKAGE]   leaves DIR/vmlinuz-PACKAGE, and in DIR/modules-PACKAGE
 #					the drivers of virtio and pvpanic, in one folder
 #   linux_guest_busybox DIR ARCH       the userspace of the next initramfs is of this architecture
+#   linux_guest_program DIR PACKAGE    leaves DIR/PACKAGE, the program of that name, and in
+#					$linux_guest_program it and the libraries that it needs
 #   linux_guest_initramfs DIR INIT [OUT [PROGRAM...]]
 #					leaves OUT (DIR/initramfs.img) around the script INIT,
 #					with static programs in /bin and drivers (*.ko) in /lib
@@ -104,6 +106,25 @@ linux_guest_busybox() {
 		mv "$lg_dir/busybox-$2.new" "$lg_dir/busybox-$2"
 	fi
 	linux_guest_busybox=$lg_dir/busybox-$2
+}
+
+# In the guest: /bin/ld-linux-x86-64.so.2 --library-path /bin /bin/PACKAGE
+linux_guest_program() {
+	lg_dir=$1
+	lg_arch=
+	linux_guest_program=
+	if [ ! -s "$lg_dir/$2" ]; then
+		lg_download "$2" || return 1
+		if ! dpkg-deb --fsys-tarfile "$lg_deb" | tar -x -O --wildcards "./*bin/$2" >"$lg_dir/$2.new"; then
+			linux_guest_why="cannot unpack $lg_deb"
+			return 1
+		fi
+		rm -f "$lg_deb"
+		chmod 755 "$lg_dir/$2.new"
+		mv "$lg_dir/$2.new" "$lg_dir/$2"
+	fi
+	lg_libs=$(ldd "$lg_dir/$2" 2>/dev/null | grep -o '/[^ ]*')
+	linux_guest_program="$lg_dir/$2 $lg_libs"
 }
 
 # A BusyBox userspace with the given script as /init's last step.

@@ -4,7 +4,11 @@
 . "$HVD_SRCDIR/tests/integration/linux_lib.sh"
 linux_kernel
 boots_image boot
+linux_program dmidecode
 cat >"$top/talk-init" <<'INIT'
+if [ -x /bin/dmidecode ]; then
+	/bin/ld-linux-x86-64.so.2 --library-path /bin /bin/dmidecode 2>&1 | sed 's/^/dmi: /'
+fi
 echo "result: dmi $(cat /sys/class/dmi/id/sys_vendor) $(cat /sys/class/dmi/id/product_uuid)"
 while :; do
 	echo "result: ready"
@@ -16,7 +20,8 @@ while :; do
 	esac
 done
 INIT
-linux_image talk "$modules/pvpanic.ko" "$modules/pvpanic-mmio.ko"
+# shellcheck disable=SC2086 # a program and its libraries
+linux_image talk "$modules/pvpanic.ko" "$modules/pvpanic-mmio.ko" $program
 start_hvd
 
 boots "Linux" boot vmx tdp 4 192MiB
@@ -32,6 +37,17 @@ check "it waits for a word" heard talk 1 "result: ready"
 is "its uuid is the domain's" "$(got talk dmi)" "hvd $(res domain.info '{"domain":"talk"}' .uuid | tr -d '"')"
 is "interrupts that it was given are counted" \
 	"$(res vcpu.list '{"domain":"talk"}' '.vcpus[0].irq_injections>0')" true
+if [ -n "$program" ]; then
+	sed -n 's/^[0-9]* dmi: *//p' "$top/talk.console" | tr '\t' ' ' | sed 's/^ *//' >"$top/dmi"
+	is "dmidecode finds the tables" "$(grep -c '^SMBIOS 3.0.0 present' "$top/dmi")" 1
+	is "and no fault in them" "$(grep -E 'BAD INDEX|OUT OF SPEC|TRUNCATED|[Ww]rong|broken|unaccounted|exceed|[Ii]nvalid' "$top/dmi")" ""
+	for line in "UUID: $(res domain.info '{"domain":"talk"}' .uuid | tr -d '"')" "Manufacturer: hvd" \
+		"Core Count: 1" "Range Size: 128 MB" "Status: No errors detected"; do
+		check "dmidecode: $line" grep -qxF "$line" "$top/dmi"
+	done
+else
+	ok "dmidecode # SKIP $linux_guest_why"
+fi
 say talk reboot
 check "a reboot starts it again" heard talk 2 "result: ready"
 is "its state after that" "$(state_of talk)" "running reset"

@@ -1,6 +1,7 @@
 # Sourced by the tests that run Debian's own kernels: a private hvd, the kernel, and
 #
 #	linux_kernel [PACKAGE]	leaves $kernel and $modules, or ends the test as skipped
+#	linux_program PACKAGE	leaves $program, arguments for linux_image
 #	linux_image KIND	around the script $top/KIND-init, leaves $top/KIND.img
 #	define NAME VENDOR PAGING VCPUS KIND MEMORY [CMDLINE] [MORE-FIELDS]
 #	boot NAME [SECONDS]	start it and wait for its end, its console in $top/NAME.console
@@ -28,6 +29,14 @@ linux_kernel() { # [PACKAGE]
 	lk=${lk%%:*}
 	kernel=$cache/vmlinuz-$lk
 	modules=$cache/modules-$lk
+}
+
+# Leaves in $program PACKAGE's program for an initramfs; empty when it cannot be had.
+linux_program() { # PACKAGE
+	flock 8
+	program=
+	linux_guest_program "$cache" "$1" && program=$linux_guest_program
+	flock -u 8
 }
 
 linux_torture() {
