@@ -452,20 +452,40 @@ static struct x86_block *find_limited(struct x86_cpu *cpu, uint64_t lin)
 	return b;
 }
 
+/*
+ * The jump cache's block when the present translation leads to its place in memory: behind a
+ * change of address space, or of none but the code's bytes. It must have been found in the same
+ * kind of code at the same CPL. What the translation is good for is asked of the TLB's main array
+ * alone; find() does all the rest.
+ */
+static bool jump_holds(const struct x86_cpu *cpu, const struct x86_jump *j, uint64_t lin)
+{
+	const struct x86_tlb_entry *e = &cpu->tlb[x86_tlb_index(lin)];
+
+	if (j->linear != lin || !j->ctx || !j->block->epoch || (cpu->mode & X86_MODE_ONE))
+		return false;
+	if (j->ctx == cpu->jump_ctx)
+		return cs_is_flat(cpu);
+	return ((j->ctx ^ cpu->jump_ctx) & X86_JUMP_KIND) == 0 && cs_is_flat(cpu) &&
+	       e->tag_x == (lin & X86_PAGE_MASK) &&
+	       (const uint8_t *)(uintptr_t)(lin + e->addend) == j->block->host;
+}
+
 struct x86_block *x86_block_find(struct x86_cpu *cpu)
 {
 	uint64_t lin = code_linear(cpu);
 	struct x86_jump *j = x86_jump_slot(cpu, lin);
 	struct x86_block *b;
 
-	/* The mapping is still good, only the bytes have to be looked at again. */
-	if (j->linear == lin && j->ctx == cpu->jump_ctx && !(cpu->mode & X86_MODE_ONE) &&
-	    j->block->epoch && cs_is_flat(cpu) &&
+	if (jump_holds(cpu, j, lin) &&
 	    x86_host_equal(j->block->host, block_copy(j->block), j->block->nbytes)) {
-		j->block->epoch = cpu->epoch;
-		return j->block;
+		b = j->block;
+		b->epoch = cpu->epoch;
+		if (j->ctx == cpu->jump_ctx)
+			return b;
+	} else {
+		b = find_limited(cpu, lin);
 	}
-	b = find_limited(cpu, lin);
 	if (!b->crosses && !(cpu->mode & X86_MODE_ONE) && cs_is_flat(cpu)) {
 		if (cpu->cpl < 3)
 			x86_tlb_code_entered(cpu, lin);

@@ -8,7 +8,8 @@
  * of its own, whose bytes are fetched again each time. A jump cache in front
  * maps linear addresses to blocks; its entries are valid for one cpu->jump_ctx,
  * a number unique to a TLB set's life since its last flush, a mode and a CPL. Supervisor code
- * in global pages keeps its number over CR3 loads.
+ * in global pages keeps its number over CR3 loads. An entry of another context names the block
+ * to try first: it is the one when the TLB's translation leads to where the block lies.
  *
  * Changes of code are noticed in two ways:
  *
@@ -67,6 +68,7 @@ struct x86_block *x86_block_find(struct x86_cpu *cpu);
 struct x86_jump {
 	uint64_t linear;
 	uint64_t ctx;			/* cpu->jump_ctx when entered; 0 never valid */
+#define X86_JUMP_KIND 0xffu		/* its part that is the mode and the CPL */
 	struct x86_block *block;
 };
 #define X86_JUMPS (1u << 14)

@@ -258,17 +258,31 @@ static inline void x86_host_copy(void *to, const void *from, size_t n)
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
 }
 
+/* n > 0. The last word overlaps the one before it. */
 static inline bool x86_host_equal(const uint8_t *guest, const uint8_t *copy, size_t n)
 {
 	uint64_t v;
+	uint32_t w;
+	size_t at;
 
-	for (; n >= 8; n -= 8, guest += 8, copy += 8) {
-		memcpy(&v, copy, 8);
-		if (x86_host_load(guest, 8) != v)
-			return false;
+	if (x86_likely(n >= 8)) {
+		for (at = 0; at + 8 < n; at += 8) {
+			memcpy(&v, copy + at, 8);
+			if (x86_host_load(guest + at, 8) != v)
+				return false;
+		}
+		memcpy(&v, copy + n - 8, 8);
+		return x86_host_load(guest + n - 8, 8) == v;
 	}
-	for (; n; n--)
-		if ((uint8_t)x86_host_load(guest++, 1) != *copy++)
+	if (n >= 4) {
+		memcpy(&w, copy, 4);
+		if (x86_host_load(guest, 4) != w)
+			return false;
+		memcpy(&w, copy + n - 4, 4);
+		return x86_host_load(guest + n - 4, 4) == w;
+	}
+	for (at = 0; at < n; at++)
+		if ((uint8_t)x86_host_load(guest + at, 1) != copy[at])
 			return false;
 	return true;
 }

@@ -414,6 +414,51 @@ static void global_code(void **state)
 	}
 }
 
+/*
+ * Blocks are found again behind a CR3 load when the same memory is mapped there, and only then:
+ * the second block of the page by what the first has brought into the TLB.
+ */
+static void code_over_address_spaces(void **state)
+{
+	/* call *%rbx; out %al, $0xf4; and in the page mov $N, %al; jmp to the next; mov $M, %ah; ret */
+	static const uint8_t code[] = { 0xff, 0xd3, 0x66, 0xe7, 0xf4 };
+	static const uint8_t page[] = { 0xb0, 1, 0xeb, 0, 0xb4, 1, 0xc3 };
+	/* The page, whether it may be executed, what the host puts into the second block before. */
+	static const struct { uint64_t at; bool nx; uint8_t change; } rounds[] = {
+		{ 0x60000, false, 0 }, { 0x60000, false, 0 }, { 0x61000, false, 0 }, { 0x61000, false, 3 },
+		{ 0x60000, false, 0 }, { 0x60000, false, 4 }, { 0x60000, true, 0 }, { 0x60000, false, 0 },
+		{ 0x61000, false, 0 },
+	};
+	struct env *e = env_create();
+	unsigned int i;
+
+	(void)state;
+	code_page(e, 3);
+	env_code(e, ENV_CODE, code, sizeof(code));
+	env_code(e, 0x60000, page, sizeof(page));
+	env_code(e, 0x61000, page, sizeof(page));
+	e->ram[0x61001] = 2;
+	e->cpu->efer |= X86_EFER_NXE;
+	for (i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
+		uint64_t at = rounds[i].at;
+
+		if (rounds[i].change)
+			e->ram[at + 5] = rounds[i].change;
+		env_put64(e, 0xe000, at | 3 | (rounds[i].nx ? X86_PTE_NX : 0));
+		assert_int_equal(x86_write_cr3(e->cpu, ENV_PT), X86_OK);
+		e->cpu->rip = ENV_CODE;
+		e->cpu->gpr[X86_RAX] = 0;
+		x86_intercept_set(e->cpu, (enum x86_intercept)(X86_ICPT_EXC + X86_PF), true);
+		assert_int_equal(x86_run(e->cpu, 100), X86_RUN_EXIT);
+		if (rounds[i].nx) {
+			assert_int_equal(e->last, X86_ICPT_EXC + X86_PF);
+			continue;
+		}
+		assert_int_equal(e->out_value & 0xffff, e->ram[at + 1] | e->ram[at + 5] << 8);
+	}
+	env_destroy(e);
+}
+
 static void tlb_pcids_and_spaces(void **state)
 {
 	struct env *e = env_create();
@@ -530,6 +575,7 @@ int main(void)
 		cmocka_unit_test(rights), cmocka_unit_test(sizes), cmocka_unit_test(legacy),
 		cmocka_unit_test(races), cmocka_unit_test(tlb_flushes), cmocka_unit_test(tlb_instructions),
 		cmocka_unit_test(invlpg_of_evicted_code), cmocka_unit_test(global_code),
+		cmocka_unit_test(code_over_address_spaces),
 		cmocka_unit_test(tlb_pcids_and_spaces), cmocka_unit_test(tlb_large_fragment),
 		cmocka_unit_test(tlb_dirty), cmocka_unit_test(tlb_second_level_writes),
 	};
