@@ -185,6 +185,8 @@ int pages_receiver_init(struct pages_receiver *r, struct hv_vm *vm,
 	memset(r, 0, sizeof(*r));
 	r->vm = vm;
 	r->owns = !share;
+	hv_spinlock_init(&r->own_lock, HV_LC_LEAF);
+	r->file_lock = share ? share->file_lock : &r->own_lock;
 	r->gfns = share ? share->gfns : highest_gfn(vm);
 	r->present = share ? share->present : hv_calloc(r->gfns / 64 + 1, sizeof(*r->present));
 	r->raw = hv_zalloc_aligned(64, CHUNK_BYTES);
@@ -204,6 +206,9 @@ void pages_receiver_free(struct pages_receiver *r)
 	r->raw = NULL;
 	ZSTD_freeDCtx(r->zstd);
 	r->zstd = NULL;
+	if (r->file_lock)
+		hv_spinlock_destroy(&r->own_lock);
+	r->file_lock = NULL;
 }
 
 /* The first touch of a page costs more than its copy: let the host do a run in one call. */
@@ -219,20 +224,65 @@ static void populate(struct pages_receiver *r, hv_gpa_t gpa, uint32_t pages)
 		hv_region_populate(region, offset, len); /* a failure shows at the copy */
 }
 
+/* The descriptor of the file that has all of the range in a row, and where; -1: none. */
+static int file_of(struct hv_vm *vm, hv_gpa_t gpa, uint64_t len, uint64_t *at)
+{
+	struct hv_region *region;
+	uint64_t n = len, offset, last;
+	void *p = vm->mem ? vm_guest_ptr(vm, gpa, &n, HV_GUEST_WRITE) : NULL;
+	int fd;
+
+	region = p && n == len ? hv_mem_find_region(vm->mem, (uintptr_t)p) : NULL;
+	if (!region)
+		return -1;
+	offset = (uintptr_t)p - hv_region_hva(region);
+	fd = hv_region_fd(region, offset, at);
+	if (fd < 0 || !hv_region_is_writable(region, offset, len) ||
+	    hv_region_fd(region, offset + len - HV_PAGE_SIZE, &last) != fd ||
+	    last != *at + len - HV_PAGE_SIZE)
+		return -1;
+	return fd;
+}
+
+/*
+ * Writing a page that the file has not yet got spares the host the zeros that a first touch
+ * would have it write before. False: nothing, or not all of it, has been written.
+ */
+static bool put_into_file(struct pages_receiver *r, hv_gpa_t gpa, uint64_t len, const uint8_t *data)
+{
+	uint64_t at = 0, done = 0;
+	ssize_t n = 1;
+	int fd;
+
+	hv_rcu_read_lock();
+	fd = file_of(r->vm, gpa, len, &at);
+	hv_spin_lock(r->file_lock);
+	while (fd >= 0 && done < len && n > 0) {
+		n = pwrite(fd, data + done, len - done, (off_t)(at + done));
+		done += n > 0 ? (uint64_t)n : 0;
+	}
+	hv_spin_unlock(r->file_lock);
+	if (done == len)
+		vm_mark_range_dirty(r->vm, gpa, len);
+	hv_rcu_read_unlock();
+	return done == len;
+}
+
 static int put_data(struct pages_receiver *r, hv_gpa_t gpa, uint32_t pages, const uint8_t *data)
 {
 	uint64_t gfn = gpa >> HV_PAGE_SHIFT;
-	bool fresh = false;
-	uint32_t i;
+	uint32_t i, fresh = 0;
 
 	for (i = 0; i < pages; i++) {
 		uint64_t bit = 1ULL << (gfn + i) % 64;
 
-		fresh |= !(hv_fetch_or(&r->present[(gfn + i) / 64], bit) & bit);
+		fresh += !(hv_fetch_or(&r->present[(gfn + i) / 64], bit) & bit);
 	}
+	r->normal += pages;
+	if (fresh == pages && put_into_file(r, gpa, (uint64_t)pages * HV_PAGE_SIZE, data))
+		return 0;
 	if (fresh)
 		populate(r, gpa, pages);
-	r->normal += pages;
 	return vm_write_guest(r->vm, gpa, data, (uint64_t)pages * HV_PAGE_SIZE);
 }
 

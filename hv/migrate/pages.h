@@ -9,6 +9,7 @@
 #ifndef HV_MIGRATE_PAGES_H
 #define HV_MIGRATE_PAGES_H
 
+#include "hv/base/lock.h"
 #include "hv/migrate/channel.h"
 #include "hv/vm/vm.h"
 
@@ -41,6 +42,8 @@ struct pages_receiver {
 	uint64_t *present; /* a bit per gfn that has had data; atomic; owned by the first */
 	uint64_t gfns;
 	bool owns;
+	/* Files take one writer at a time, and whoever waits there spins. The first's. */
+	struct hv_spinlock own_lock, *file_lock;
 	uint8_t *raw;	   /* owned */
 	void *zstd;	   /* owned */
 	uint64_t normal, zero;

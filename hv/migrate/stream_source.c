@@ -103,7 +103,7 @@ static int send_item(struct sender *t, const struct item *item)
 {
 	struct stream *s = t->src->s;
 	struct frame mark = { .type = FRAME_MARK, .arg = item->arg };
-	uint64_t before = t->channel->sent;
+	uint64_t before = READ_ONCE(t->channel->sent);
 	int err;
 
 	if (item->kind == ITEM_MARK)
@@ -111,7 +111,8 @@ static int send_item(struct sender *t, const struct item *item)
 	err = pages_send(&t->pages, t->channel, item->arg, item->pages,
 			 (int)READ_ONCE(s->params->zstd_level));
 	/* For who looks within a round; count_up() has the exact sums at its end. */
-	__atomic_fetch_add(&s->progress->transferred, t->channel->sent - before, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&s->progress->transferred, READ_ONCE(t->channel->sent) - before,
+			   __ATOMIC_RELAXED);
 	__atomic_fetch_sub(&s->progress->remaining, (uint64_t)item->pages * HV_PAGE_SIZE,
 			   __ATOMIC_RELAXED);
 	return err;

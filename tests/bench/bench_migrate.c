@@ -341,7 +341,8 @@ static int qemu_poll(struct figures *f)
 	const char *status = json_string_value(json_object_get(result, "status"));
 	int ret = -1;
 
-	if (status && !strcmp(status, "completed")) {
+	/* One that has been a destination speaks of that until the new one has begun. */
+	if (status && !strcmp(status, "completed") && json_object_get(result, "total-time")) {
 		ram = json_object_get(result, "ram");
 		f->total_ms = json_number_value(json_object_get(result, "total-time"));
 		f->down_ms = json_number_value(json_object_get(result, "downtime"));

@@ -13,6 +13,9 @@
 #include "hv/hv.h"
 
 #define MF_MEMORY (32ULL << 20)
+/* Rounds of a guest that runs until it is told to end; its speed is the machine's. */
+#define MF_ENDLESS (1u << 30)
+#define MF_LIMIT_SEC 300
 
 struct mf_guest {
 	unsigned int cpus, pages, rounds, dot, write_every; /* 0: 1, 64, 100, 10, 1 */
@@ -22,7 +25,7 @@ struct mf_machine {
 	struct hv_machine *m;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	char console[16384];
+	char console[16384]; /* without the dots */
 	size_t len;
 	unsigned int dots;
 	bool ended;
@@ -37,9 +40,13 @@ struct mf_machine *mf_machine_new(const struct mf_guest *guest, unsigned int cpu
 				  const char *vendor, const char *paging);
 struct mf_machine *mf_machine_with(const struct mf_guest *guest, struct hv_machine_config *config);
 void mf_machine_free(struct mf_machine *mm);
-/* False: it ended, or nothing came for 60 s. */
+unsigned int mf_dots(struct mf_machine *mm);
+/* False: it ended, or nothing came for MF_LIMIT_SEC. */
 bool mf_wait_dots(struct mf_machine *mm, unsigned int dots);
-/* Until it ends; false unless it ended by debug exit 0 after "done". Prints what it said then. */
+/*
+ * Lets it go on a little, tells it to end and waits for that; false unless it ended by debug
+ * exit 0 after "done". Prints what it said then.
+ */
 bool mf_wait_done(struct mf_machine *mm);
 void mf_copy_memory(struct mf_machine *from, struct mf_machine *to);
 

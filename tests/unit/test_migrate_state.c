@@ -17,7 +17,7 @@
 #include "hv/migrate/checksum.h"
 #include "tests/lib/migrate_fixture.h"
 
-#define GUEST(n) (&(const struct mf_guest){ .cpus = n, .rounds = 400, .dot = 20 })
+#define GUEST(n) (&(const struct mf_guest){ .cpus = n, .rounds = MF_ENDLESS, .dot = 20 })
 
 static int save(struct mf_machine *mm, struct mf_buffer *b, char *error)
 {
@@ -108,7 +108,7 @@ static void test_many_moves(void **state)
 	static const char *const kinds[][2] = {
 		{ "vmx", "tdp" }, { "svm", "tdp" }, { "vmx", "shadow" }, { "svm", "shadow" },
 	};
-	const struct mf_guest guest = { .cpus = 2, .rounds = 3000, .dot = 1 };
+	const struct mf_guest guest = { .cpus = 2, .rounds = MF_ENDLESS, .dot = 1 };
 	struct mf_machine *mm = mf_machine_new(&guest, 2, "vmx", "tdp");
 	unsigned int i;
 

@@ -23,7 +23,7 @@
 
 #include "tests/lib/migrate_fixture.h"
 
-#define GUEST(n) (&(const struct mf_guest){ .cpus = n, .pages = 512, .rounds = 400, .dot = 10 })
+#define GUEST(n) (&(const struct mf_guest){ .cpus = n, .pages = 512, .rounds = MF_ENDLESS, .dot = 10 })
 
 static char dir_path[] = "/tmp/hvd-snapshot-XXXXXX";
 static int dir = -1;
@@ -151,7 +151,7 @@ static void pause_and_look(struct mf_machine *mm, unsigned int us)
 /* Its output too is complete when the pause returns, also what the serial port gathers. */
 static void test_paused_guest(void **state)
 {
-	const struct mf_guest guest = { .cpus = 2, .pages = 4, .rounds = 1u << 30, .dot = 1 };
+	const struct mf_guest guest = { .cpus = 2, .pages = 4, .rounds = MF_ENDLESS, .dot = 1 };
 	struct mf_machine *mm = mf_machine_new(&guest, 2, "vmx", NULL);
 	unsigned int i;
 	size_t len;
@@ -191,7 +191,7 @@ static void *start_again_and_again(void *arg)
 /* A start in a snapshot's own pause waits for its end. */
 static void test_started_meanwhile(void **state)
 {
-	const struct mf_guest guest = { .pages = 512, .rounds = 1u << 30, .dot = 10 };
+	const struct mf_guest guest = { .pages = 512, .rounds = MF_ENDLESS, .dot = 10 };
 	struct mf_machine *mm = mf_machine_new(&guest, 1, NULL, NULL);
 	struct starter s = { .mm = mm };
 	pthread_t thread;
@@ -213,7 +213,7 @@ static void test_started_meanwhile(void **state)
 
 static void test_many_in_a_row(void **state)
 {
-	const struct mf_guest guest = { .pages = 512, .rounds = 3000, .dot = 10 };
+	const struct mf_guest guest = { .pages = 512, .rounds = MF_ENDLESS, .dot = 10 };
 	struct mf_machine *mm = mf_machine_new(&guest, 1, NULL, NULL);
 	char name[16];
 	unsigned int i;
@@ -334,7 +334,7 @@ static void test_given_files(void **state)
 /* No room at any moment: an error, and the guest runs on. */
 static void test_no_room(void **state)
 {
-	const struct mf_guest guest = { .pages = 512, .rounds = 1500, .dot = 10 };
+	const struct mf_guest guest = { .pages = 512, .rounds = MF_ENDLESS, .dot = 10 };
 	struct mf_machine *mm = mf_machine_new(&guest, 1, NULL, NULL);
 	const rlim_t room[] = { 0, 4096, MF_MEMORY - 1 };
 	struct hv_snapshot_config c = { .dir = dir, .name = "room" };
@@ -404,7 +404,7 @@ static bool cancel_at(void *ctx, uint64_t done, uint64_t total, unsigned int rou
 /* Given up at any place: nothing is left, and the guest runs on. */
 static void test_cancelled(void **state)
 {
-	const struct mf_guest guest = { .pages = 512, .rounds = 1500, .dot = 10 };
+	const struct mf_guest guest = { .pages = 512, .rounds = MF_ENDLESS, .dot = 10 };
 	struct mf_machine *mm = mf_machine_new(&guest, 1, NULL, NULL);
 	unsigned int before = entries();
 	uint64_t at;
@@ -619,5 +619,8 @@ int main(void)
 		cmocka_unit_test(test_other_machine),
 	};
 
+	/* So many take long enough without the others. */
+	if (getenv("HVD_MUTATIONS"))
+		cmocka_set_test_filter("test_mutated_directories");
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
