@@ -109,6 +109,8 @@ int cli_connect(struct cli *cli);
 json_t *cli_call(struct cli *cli, const char *method, json_t *params, int timeout_ms);
 /* The same for a result that brings a descriptor; *fd is owned by the caller. */
 json_t *cli_call_fd(struct cli *cli, const char *method, json_t *params, int *fd);
+/* Call with a descriptor, which stays the caller's; takes params. A status. */
+int cli_call_with_fd(struct cli *cli, const char *method, json_t *params, int fd);
 void cli_disconnect(struct cli *cli);
 /* printf to standard error after "hvctl: ". */
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -150,6 +152,7 @@ int cli_cmd_top(struct cli *cli, const struct cli_command *command, json_t *para
 int cli_cmd_call(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_shell(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_memory_read(struct cli *cli, const struct cli_command *command, json_t *params);
+int cli_cmd_dirtylog_read(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_memory_write(struct cli *cli, const struct cli_command *command, json_t *params);
 int cli_cmd_proxy(struct cli *cli, const struct cli_command *command, json_t *params);
 

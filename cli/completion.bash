@@ -27,7 +27,7 @@ _hvctl() {
 	done
 	case $prev in
 	--directory) COMPREPLY=($(compgen -d -- "$cur")); return ;;
-	--kernel | --initrd | --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	--kernel | --initrd | --config | --bitmap) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	--vendor) COMPREPLY=($(compgen -W "vmx svm auto" -- "$cur")); return ;;
 	--paging) COMPREPLY=($(compgen -W "tdp shadow" -- "$cur")); return ;;
 	--apicv) COMPREPLY=($(compgen -W "true false" -- "$cur")); return ;;

@@ -47,8 +47,9 @@ static void print_reply_error(const struct hvd_reply *reply)
 		  *field ? " (at " : "", field, *field ? ")" : "", *hint ? "; " : "", hint);
 }
 
-/* The reply of a call, or NULL with the failure printed. */
-static struct hvd_reply *call(struct cli *cli, const char *method, json_t *params, int timeout_ms)
+/* The reply of a call, or NULL with the failure printed. fd: to pass, or -1. */
+static struct hvd_reply *call(struct cli *cli, const char *method, json_t *params, int fd,
+			      int timeout_ms)
 {
 	struct hvd_reply *reply = NULL;
 	int r;
@@ -57,7 +58,7 @@ static struct hvd_reply *call(struct cli *cli, const char *method, json_t *param
 		json_decref(params);
 		return NULL;
 	}
-	r = hvd_client_call(cli->client, method, params, timeout_ms, &reply);
+	r = hvd_client_call_fds(cli->client, method, params, &fd, fd >= 0, timeout_ms, &reply);
 	if (!r)
 		return reply;
 	if (r == -EREMOTE)
@@ -75,7 +76,7 @@ static struct hvd_reply *call(struct cli *cli, const char *method, json_t *param
 
 json_t *cli_call(struct cli *cli, const char *method, json_t *params, int timeout_ms)
 {
-	struct hvd_reply *reply = call(cli, method, params, timeout_ms);
+	struct hvd_reply *reply = call(cli, method, params, -1, timeout_ms);
 	json_t *result;
 
 	if (!reply)
@@ -87,7 +88,7 @@ json_t *cli_call(struct cli *cli, const char *method, json_t *params, int timeou
 
 json_t *cli_call_fd(struct cli *cli, const char *method, json_t *params, int *fd)
 {
-	struct hvd_reply *reply = call(cli, method, params, -1);
+	struct hvd_reply *reply = call(cli, method, params, -1, -1);
 	json_t *result;
 
 	if (!reply)
@@ -101,4 +102,12 @@ json_t *cli_call_fd(struct cli *cli, const char *method, json_t *params, int *fd
 	result = json_incref(hvd_reply_result(reply));
 	hvd_reply_free(reply);
 	return result;
+}
+
+int cli_call_with_fd(struct cli *cli, const char *method, json_t *params, int fd)
+{
+	struct hvd_reply *reply = call(cli, method, params, fd, -1);
+
+	hvd_reply_free(reply);
+	return reply ? CLI_OK : CLI_FAILED;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Commands that are tools: events, call, shell, proxy, guest memory by bytes.
+ * Commands that are tools: events, call, shell, proxy.
  */
 #include "cli/cli.h"
 
@@ -174,112 +174,6 @@ int cli_cmd_shell(struct cli *cli, const struct cli_command *command, json_t *pa
 	free(line);
 	cli->in_shell = false;
 	return prompt ? CLI_OK : status;
-}
-
-/* ---- guest memory ----------------------------------------------------------------------------------- */
-
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-static size_t base64_decode(const char *text, unsigned char *out)
-{
-	unsigned int bits = 0, n = 0;
-	size_t len = 0;
-
-	for (; *text && *text != '='; text++) {
-		const char *digit = strchr(base64_digits, *text);
-
-		if (!digit)
-			break;
-		bits = bits << 6 | (unsigned int)(digit - base64_digits);
-		n += 6;
-		if (n >= 8) {
-			n -= 8;
-			out[len++] = (unsigned char)(bits >> n);
-		}
-	}
-	return len;
-}
-
-static char *base64_encode(const unsigned char *in, size_t len)
-{
-	char *text = malloc((len + 2) / 3 * 4 + 1), *p = text;
-
-	for (size_t i = 0; text && i < len; i += 3) {
-		unsigned int v = (unsigned int)in[i] << 16 | (i + 1 < len ? in[i + 1] << 8 : 0) |
-				 (i + 2 < len ? in[i + 2] : 0);
-
-		*p++ = base64_digits[v >> 18];
-		*p++ = base64_digits[v >> 12 & 63];
-		*p++ = i + 1 < len ? base64_digits[v >> 6 & 63] : '=';
-		*p++ = i + 2 < len ? base64_digits[v & 63] : '=';
-	}
-	if (text)
-		*p = 0;
-	return text;
-}
-
-static void hexdump(unsigned long long addr, const unsigned char *data, size_t len)
-{
-	for (size_t i = 0; i < len; i += 16) {
-		size_t n = len - i < 16 ? len - i : 16;
-
-		printf("%012llx ", addr + i);
-		for (size_t j = 0; j < 16; j++)
-			j < n ? printf(" %02x", data[i + j]) : printf("   ");
-		fputs("  ", stdout);
-		for (size_t j = 0; j < n; j++)
-			putchar(data[i + j] >= 0x20 && data[i + j] < 0x7f ? data[i + j] : '.');
-		putchar('\n');
-	}
-}
-
-int cli_cmd_memory_read(struct cli *cli, const struct cli_command *command, json_t *params)
-{
-	json_t *call = json_copy(params), *result;
-	const char *text;
-	unsigned char *data;
-	size_t len;
-
-	json_object_del(call, "local");
-	result = cli_call(cli, command->method, call, -1);
-	if (!result)
-		return CLI_FAILED;
-	text = json_string_value(json_object_get(result, "data"));
-	data = text && !cli->json ? malloc(strlen(text) + 1) : NULL;
-	if (!data) {
-		cli_show_json(result);
-	} else {
-		len = base64_decode(text, data);
-		if (cli_local_flag(params, "raw"))
-			fwrite(data, 1, len, stdout);
-		else
-			hexdump((unsigned long long)json_integer_value(json_object_get(params, "gpa")), data, len);
-	}
-	free(data);
-	json_decref(result);
-	return CLI_OK;
-}
-
-int cli_cmd_memory_write(struct cli *cli, const struct cli_command *command, json_t *params)
-{
-	static unsigned char buf[2 << 20]; /* what one request can carry */
-	json_t *call = json_copy(params), *result;
-	size_t len = fread(buf, 1, sizeof(buf), stdin);
-	char *text = base64_encode(buf, len);
-
-	if (!text || !len || ferror(stdin) || fgetc(stdin) != EOF) {
-		cli_error("memory write: standard input has to bring 1 to %zu bytes", sizeof(buf));
-		free(text);
-		json_decref(call);
-		return CLI_USAGE;
-	}
-	json_object_set_new(call, "data", json_string(text));
-	free(text);
-	result = cli_call(cli, command->method, call, -1);
-	if (!result)
-		return CLI_FAILED;
-	json_decref(result);
-	return CLI_OK;
 }
 
 /* ---- proxy --------------------------------------------------------------------------------------------- */

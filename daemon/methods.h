@@ -13,7 +13,8 @@ extern const struct api_method methods_domain[];	/* domain.* of the supervisor *
 extern const struct api_method methods_snapshot[];	/* domain.snapshot*, domain.restore */
 extern const struct api_method methods_host[];		/* host.*, dirtyrate.calc */
 extern const struct api_method methods_vm[];		/* forwarded: life of the machine, console */
-extern const struct api_method methods_vm_memory[];	/* forwarded: memslot.*, memory.*, dirtylog.* */
+extern const struct api_method methods_vm_memory[];	/* forwarded: memslot.*, memory.* */
+extern const struct api_method methods_vm_dirtylog[];	/* forwarded: dirtylog.* */
 extern const struct api_method methods_vm_cpu[];	/* forwarded: mmu.*, vcpu.* */
 extern const struct api_method methods_guest_snapshot[]; /* worker.snapshot */
 extern const struct api_method methods_worker[];	/* worker.*: hvd to worker only */

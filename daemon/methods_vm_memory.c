@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * memslot.*, memory.*, dirtylog.*: run in the worker, on the engine thread.
+ * memslot.*, memory.*: run in the worker, on the engine thread.
  */
 #include "daemon/methods.h"
 
@@ -14,13 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE_BYTES	4096
 #define SLOTS_MAX	65536
-#define COPY_MAX	(2 << 20)	/* bytes of one memory.read or memory.write */
-#define RANGES_MAX	65536		/* ranges of one dirtylog.read: below the line limit */
-#define RANGES_STEP	1024
+#define COPY_MAX	(2 << 20)	/* bytes of one memory.read or memory.write, as text */
+#define FILE_MAX	(64 << 20)	/* the same through a descriptor */
 #define GPA_MAX		(INT64_C(1) << 52)
 
 #define ERRORS(...) \
@@ -28,7 +28,10 @@
 		   API_E_UNSUPPORTED, ##__VA_ARGS__)
 
 static const struct schema gpa_schema = { .kind = SCHEMA_U64, .max = GPA_MAX };
-static const struct schema slot_id_schema = { .kind = SCHEMA_INT, .min = 0, .max = 65535 };
+static const struct schema slot_id_schema = { .kind = SCHEMA_INT, .min = 0,
+					      .max = HV_MEMREGION_SLOTS - 1 };
+static const struct schema as_id_schema = { .kind = SCHEMA_INT, .min = 0,
+					    .max = HV_MEMREGION_SPACES - 1 };
 
 struct name_args {
 	const char *domain;
@@ -42,7 +45,7 @@ static const char *const backing_names[] = { "memfd", "anonymous", NULL };
 static const struct schema backing_schema = { .kind = SCHEMA_ENUM, .values = backing_names };
 static const struct schema_field slot_fields[] = {
 	SCHEMA_RESULT("id", &slot_id_schema, SCHEMA_REQUIRED, "Slot number."),
-	SCHEMA_RESULT("as_id", &slot_id_schema, SCHEMA_REQUIRED, "Address space."),
+	SCHEMA_RESULT("as_id", &as_id_schema, SCHEMA_REQUIRED, "Address space."),
 	SCHEMA_RESULT("gpa", &gpa_schema, SCHEMA_REQUIRED, "Guest-physical address."),
 	SCHEMA_RESULT("size", &schema_count, SCHEMA_REQUIRED, "Bytes."),
 	SCHEMA_RESULT("flags", &schema_strings, SCHEMA_REQUIRED, "readonly, log_dirty."),
@@ -132,13 +135,12 @@ struct slot_set_args {
 static const struct schema_field slot_set_fields[] = {
 	FIELD_DOMAIN(struct slot_set_args),
 	SCHEMA_FIELD(struct slot_set_args, id, &slot_id_schema, SCHEMA_REQUIRED, "Slot number."),
-	SCHEMA_FIELD(struct slot_set_args, as_id, &slot_id_schema, 0, "Address space.", .dflt = "0"),
+	SCHEMA_FIELD(struct slot_set_args, as_id, &as_id_schema, 0, "Address space.", .dflt = "0"),
 	SCHEMA_FIELD(struct slot_set_args, gpa, &gpa_schema, SCHEMA_REQUIRED,
-		     "Guest-physical address, a multiple of 4096."),
+		     "Guest-physical address, a multiple of 4096; the slot ends at 2^52 or below."),
 	SCHEMA_FIELD(struct slot_set_args, size, &schema_size, SCHEMA_REQUIRED,
 		     "Bytes, a multiple of 4096. An existing slot keeps its size."),
-	SCHEMA_FIELD(struct slot_set_args, readonly, &schema_bool, 0, "Guest writes become MMIO.",
-		     .dflt = "false"),
+	SCHEMA_FIELD(struct slot_set_args, readonly, &schema_bool, 0, "Guest writes become MMIO. An existing slot stays as it is.", .dflt = "false"),
 	SCHEMA_FIELD(struct slot_set_args, log_dirty, &schema_bool, 0, "Log written pages.",
 		     .dflt = "false"),
 	{ 0 }
@@ -152,7 +154,7 @@ struct slot_delete_args {
 static const struct schema_field slot_delete_fields[] = {
 	FIELD_DOMAIN(struct slot_delete_args),
 	SCHEMA_FIELD(struct slot_delete_args, id, &slot_id_schema, SCHEMA_REQUIRED, "Slot number."),
-	SCHEMA_FIELD(struct slot_delete_args, as_id, &slot_id_schema, 0, "Address space.",
+	SCHEMA_FIELD(struct slot_delete_args, as_id, &as_id_schema, 0, "Address space.",
 		     .dflt = "0"),
 	{ 0 }
 };
@@ -173,12 +175,30 @@ static bool overlaps(const struct hv_memory_region *r, const struct hv_memory_re
 	       n->guest_phys_addr < r->guest_phys_addr + r->memory_size;
 }
 
+/* What the schema cannot tell, and what an existing slot keeps. */
+static void slot_check_kept(struct engine_call *op, const struct hv_memory_region *had,
+			    const struct hv_memory_region *region)
+{
+	unsigned int id = region->slot & 0xffff;
+
+	if (region->memory_size != had->memory_size)
+		engine_fail(op, API_E_UNSUPPORTED,
+			    "memslot %u has %llu bytes and keeps them; delete it first", id,
+			    (unsigned long long)had->memory_size);
+	else if ((region->flags ^ had->flags) & HV_MEMREGION_READONLY)
+		engine_fail(op, API_E_UNSUPPORTED,
+			    "memslot %u is %s and stays so; delete it first", id,
+			    had->flags & HV_MEMREGION_READONLY ? "readonly" : "writable");
+}
+
 static void slot_apply(struct engine_call *op, struct hv_memory_region *region)
 {
 	int ret = hv_vm_set_memory_region(hv_machine_vm(op->machine), region);
 
 	if (ret == -EEXIST)
 		engine_fail(op, API_E_MEMSLOT_OVERLAP, "the range overlaps another memslot");
+	else if (ret == -EINVAL)
+		engine_fail(op, API_E_INVALID_PARAMS, "there can be no such memslot");
 	else if (ret)
 		engine_fail_errno(op, ret, "the engine refuses the memslot");
 	else
@@ -204,11 +224,8 @@ static int slot_prepare(struct engine_call *op, struct hv_memory_region *region)
 		if (r->slot == region->slot) {
 			found = 1;
 			region->userspace_addr = r->userspace_addr;
-			if (region->memory_size && region->memory_size != r->memory_size)
-				engine_fail(op, API_E_UNSUPPORTED,
-					    "memslot %u has %llu bytes and keeps them; delete it first",
-					    region->slot & 0xffff,
-					    (unsigned long long)r->memory_size);
+			if (region->memory_size)
+				slot_check_kept(op, r, region);
 		} else if (region->memory_size && overlaps(r, region)) {
 			engine_fail(op, API_E_MEMSLOT_OVERLAP, "the range overlaps memslot %u",
 				    r->slot & 0xffff);
@@ -230,18 +247,23 @@ static void slot_set_run(struct engine_call *op)
 		.memory_size = args->size,
 	};
 	struct hv_ram_config ram = { .backing = HV_MEM_MEMFD, .size = args->size, .fd = -1 };
+	int exists, ret;
 	void *hva;
-	int ret;
 
 	if (args->gpa % PAGE_BYTES || args->size % PAGE_BYTES || !args->size) {
 		engine_fail(op, API_E_MEMSLOT_UNALIGNED, "gpa and size must be multiples of 4096");
 		api_error_field(&op->err, args->gpa % PAGE_BYTES ? "/gpa" : "/size");
 		return;
 	}
-	ret = slot_prepare(op, &region);
-	if (ret < 0)
+	if (args->size > GPA_MAX - args->gpa) {
+		engine_fail(op, API_E_INVALID_PARAMS, "gpa and size go beyond 2^52");
+		api_error_field(&op->err, "/size");
 		return;
-	if (ret == 0) {
+	}
+	exists = slot_prepare(op, &region);
+	if (exists < 0)
+		return;
+	if (!exists) {
 		ret = hv_vm_ram_create(hv_machine_vm(op->machine), &ram, &hva);
 		if (ret) {
 			engine_fail_errno(op, ret, "no memory for the slot");
@@ -250,6 +272,8 @@ static void slot_set_run(struct engine_call *op)
 		region.userspace_addr = (uintptr_t)hva;
 	}
 	slot_apply(op, &region);
+	if (op->failed && !exists)
+		hv_vm_ram_destroy(hv_machine_vm(op->machine), hva);
 }
 
 static void method_slot_set(struct api_call *call, const void *args)
@@ -267,6 +291,10 @@ static void slot_delete_run(struct engine_call *op)
 		engine_fail(op, API_E_MEMSLOT_NOT_FOUND, "there is no memslot %d", (int)args->id);
 	else if (ret > 0)
 		slot_apply(op, &region);
+	/* -EBUSY: other slots use it, as those of the machine's own memory do. */
+	if (!op->failed)
+		hv_vm_ram_destroy(hv_machine_vm(op->machine),
+				  (void *)(uintptr_t)region.userspace_addr);
 }
 
 static void method_slot_delete(struct api_call *call, const void *args)
@@ -276,21 +304,33 @@ static void method_slot_delete(struct api_call *call, const void *args)
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-static const struct schema copy_size_schema = { .kind = SCHEMA_SIZE, .min = 1, .max = COPY_MAX };
+static const struct schema copy_size_schema = { .kind = SCHEMA_SIZE, .min = 1, .max = FILE_MAX };
+static const char *const copy_formats[] = { "base64", "fd", NULL };
+enum copy_format { COPY_BASE64, COPY_FD };
+static const struct schema copy_format_schema = { .kind = SCHEMA_ENUM, .values = copy_formats };
 
 struct range_args {
 	const char *domain;
 	uint64_t gpa, size;
 };
+struct read_args {
+	const char *domain;
+	uint64_t gpa, size;
+	int format;
+};
 static const struct schema_field read_fields[] = {
-	FIELD_DOMAIN(struct range_args),
-	SCHEMA_FIELD(struct range_args, gpa, &gpa_schema, SCHEMA_REQUIRED, "Guest-physical address."),
-	SCHEMA_FIELD(struct range_args, size, &copy_size_schema, SCHEMA_REQUIRED, "Bytes."),
+	FIELD_DOMAIN(struct read_args),
+	SCHEMA_FIELD(struct read_args, gpa, &gpa_schema, SCHEMA_REQUIRED, "Guest-physical address."),
+	SCHEMA_FIELD(struct read_args, size, &copy_size_schema, SCHEMA_REQUIRED,
+		     "Bytes: at most 2 MiB, with fd 64 MiB."),
+	SCHEMA_FIELD(struct read_args, format, &copy_format_schema, 0,
+		     "fd: a descriptor of a memory file that has them.", .dflt = "base64"),
 	{ 0 }
 };
 static const struct schema read_params = { .kind = SCHEMA_OBJECT, .fields = read_fields };
 static const struct schema_field read_result_fields[] = {
-	SCHEMA_RESULT("data", &schema_base64, SCHEMA_REQUIRED, "The bytes."),
+	SCHEMA_RESULT("data", &schema_base64, 0, "The bytes."),
+	SCHEMA_RESULT("bytes", &schema_count, 0, "Size of the passed file."),
 	{ 0 }
 };
 static const struct schema read_result = { .kind = SCHEMA_OBJECT, .fields = read_result_fields };
@@ -305,9 +345,8 @@ static void memory_fail(struct engine_call *op, int ret)
 	}
 }
 
-static void read_run(struct engine_call *op)
+static void read_text(struct engine_call *op, const struct read_args *args)
 {
-	const struct range_args *args = op->args;
 	void *data = malloc(args->size);
 	char *text = NULL;
 	int ret;
@@ -321,6 +360,42 @@ static void read_run(struct engine_call *op)
 	}
 	free(text);
 	free(data);
+}
+
+/* Nobody else has the file yet, so that nothing can take it away under the mapping. */
+static int read_file(struct engine_call *op, const struct read_args *args)
+{
+	void *map;
+	int ret;
+
+	op->fd = memfd_create("hvd-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (op->fd < 0 || ftruncate(op->fd, args->size))
+		return -errno;
+	map = mmap(NULL, args->size, PROT_READ | PROT_WRITE, MAP_SHARED, op->fd, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	ret = hv_memory_read(hv_machine_vm(op->machine), args->gpa, map, args->size);
+	munmap(map, args->size);
+	if (!ret)
+		op->result = json_pack("{s:I}", "bytes", (json_int_t)args->size);
+	return ret;
+}
+
+static void read_run(struct engine_call *op)
+{
+	const struct read_args *args = op->args;
+	int ret = 0;
+
+	if (args->format == COPY_FD) {
+		ret = read_file(op, args);
+	} else if (args->size <= COPY_MAX) {
+		read_text(op, args);
+	} else {
+		engine_fail(op, API_E_INVALID_PARAMS, "more than 2 MiB need the format fd");
+		api_error_field(&op->err, "/size");
+	}
+	if (ret)
+		memory_fail(op, ret);
 }
 
 static void method_read(struct api_call *call, const void *args)
@@ -338,18 +413,62 @@ static const struct schema write_data_schema = { .kind = SCHEMA_STRING, .format 
 static const struct schema_field write_fields[] = {
 	FIELD_DOMAIN(struct write_args),
 	SCHEMA_FIELD(struct write_args, gpa, &gpa_schema, SCHEMA_REQUIRED, "Guest-physical address."),
-	SCHEMA_FIELD(struct write_args, data, &write_data_schema, SCHEMA_REQUIRED, "The bytes."),
+	SCHEMA_FIELD(struct write_args, data, &write_data_schema, 0,
+		     "The bytes, unless a memory file with 1 byte to 64 MiB is passed."),
 	{ 0 }
 };
 static const struct schema write_params = { .kind = SCHEMA_OBJECT, .fields = write_fields };
 
+/*
+ * All that is in the client's file, malloc'ed, so that a file which changes meanwhile changes
+ * nothing by halves. Only of memory: reading anything else may wait for ever.
+ */
+static void *file_bytes(struct engine_call *op, int fd, size_t *len)
+{
+	struct stat st;
+	char *data;
+	size_t at;
+	ssize_t n;
+
+	if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &st) || st.st_size < 1 || st.st_size > FILE_MAX) {
+		engine_fail(op, API_E_INVALID_PARAMS, "the descriptor is no memfd with 1 byte to 64 MiB");
+		return NULL;
+	}
+	data = malloc(st.st_size);
+	if (!data) {
+		engine_fail_errno(op, -ENOMEM, "the bytes");
+		return NULL;
+	}
+	for (at = 0; at < (size_t)st.st_size; at += n) {
+		n = pread(fd, data + at, st.st_size - at, at);
+		if (n <= 0) {
+			engine_fail(op, API_E_INVALID_PARAMS, "the descriptor cannot be read to its end");
+			free(data);
+			return NULL;
+		}
+	}
+	*len = st.st_size;
+	return data;
+}
+
 static void write_run(struct engine_call *op)
 {
 	const struct write_args *args = op->args;
+	void *data = NULL;
 	size_t len = 0;
-	void *data = base64_decode(args->data, &len);
 	int ret;
 
+	if (!args->data == !op->call->nfds || op->call->nfds > 1) {
+		engine_fail(op, API_E_INVALID_PARAMS, "it takes data or one descriptor");
+		api_error_field(&op->err, "/data");
+		return;
+	}
+	if (args->data)
+		data = base64_decode(args->data, &len);
+	else
+		data = file_bytes(op, op->call->fds[0], &len);
+	if (op->failed)
+		return;
 	ret = data ? hv_memory_write(hv_machine_vm(op->machine), args->gpa, data, len) : -ENOMEM;
 	if (ret)
 		memory_fail(op, ret);
@@ -439,252 +558,6 @@ static void method_working_set(struct api_call *call, const void *args)
 	engine_call_submit(call, args, working_set_run, NULL);
 }
 
-/* ---- dirty log ------------------------------------------------------------------------------ */
-
-static const struct schema_field cursor_fields[] = {
-	SCHEMA_RESULT("cursor", &schema_u64, SCHEMA_REQUIRED, "For dirtylog.read."),
-	{ 0 }
-};
-static const struct schema cursor_result = { .kind = SCHEMA_OBJECT, .fields = cursor_fields };
-
-static void log_start_run(struct engine_call *op)
-{
-	uint64_t cursor = 0;
-	int ret = hv_dirtylog_start(hv_machine_vm(op->machine), &cursor);
-
-	if (ret)
-		engine_fail_errno(op, ret, "cannot start the dirty log");
-	else
-		op->result = json_pack("{s:o}", "cursor", json_u64(cursor));
-}
-
-static void method_log_start(struct api_call *call, const void *args)
-{
-	engine_call_submit(call, args, log_start_run, NULL);
-}
-
-static void log_fail(struct engine_call *op, int ret)
-{
-	if (ret == -ESTALE)
-		engine_fail(op, API_E_CURSOR_EXPIRED, "the cursor is too old to honour");
-	else if (ret == -EINVAL)
-		engine_fail(op, API_E_DIRTYLOG_OFF, "the log is not started, or never gave this cursor");
-	else
-		engine_fail_errno(op, ret, "the dirty log failed");
-	if (ret == -ESTALE)
-		api_error_field(&op->err, "/since");
-}
-
-static void log_stop_run(struct engine_call *op)
-{
-	int ret = hv_dirtylog_stop(hv_machine_vm(op->machine));
-
-	if (ret)
-		log_fail(op, ret);
-}
-
-static void method_log_stop(struct api_call *call, const void *args)
-{
-	engine_call_submit(call, args, log_stop_run, NULL);
-}
-
-struct log_read_args {
-	const char *domain;
-	uint64_t since, resume;
-	int64_t max_ranges;
-	int format;
-};
-static const char *const format_names[] = { "ranges", "bitmap", NULL };
-enum log_format { FORMAT_RANGES, FORMAT_BITMAP };
-static const struct schema format_schema = { .kind = SCHEMA_ENUM, .values = format_names };
-static const struct schema max_ranges_schema = { .kind = SCHEMA_INT, .min = 1, .max = RANGES_MAX };
-static const struct schema_field log_read_fields[] = {
-	FIELD_DOMAIN(struct log_read_args),
-	SCHEMA_FIELD(struct log_read_args, since, &schema_u64, 0,
-		     "A cursor of dirtylog.start or .read; 0: every page.", .dflt = "0"),
-	SCHEMA_FIELD(struct log_read_args, resume, &schema_u64, 0,
-		     "Go on where an answer with `resume` ended; `since` stays the same.",
-		     .dflt = "0"),
-	SCHEMA_FIELD(struct log_read_args, max_ranges, &max_ranges_schema, 0,
-		     "More of them come with the next call.", .dflt = "65536"),
-	SCHEMA_FIELD(struct log_read_args, format, &format_schema, 0,
-		     "bitmap: a descriptor with a bit per page from address 0 on.", .dflt = "ranges"),
-	{ 0 }
-};
-static const struct schema log_read_params = { .kind = SCHEMA_OBJECT, .fields = log_read_fields };
-static const struct schema range_schema = { .kind = SCHEMA_ARRAY, .item = &schema_u64, .min = 2,
-					    .max = 2, .doc = "[gpa, pages]" };
-static const struct schema ranges_schema = { .kind = SCHEMA_ARRAY, .item = &range_schema };
-static const struct schema_field log_read_result_fields[] = {
-	SCHEMA_RESULT("cursor", &schema_u64, SCHEMA_REQUIRED, "What to read from next time."),
-	SCHEMA_RESULT("ranges", &ranges_schema, 0, "Written pages, in address order."),
-	SCHEMA_RESULT("resume", &schema_u64, 0, "There is more: call again with it."),
-	SCHEMA_RESULT("pages", &schema_count, SCHEMA_REQUIRED, "How many this answer names."),
-	SCHEMA_RESULT("bitmap_bytes", &schema_count, 0, "Size of the passed bitmap."),
-	{ 0 }
-};
-static const struct schema log_read_result = { .kind = SCHEMA_OBJECT,
-					       .fields = log_read_result_fields };
-
-struct log_reading {
-	uint64_t cursor, resume;
-	uint64_t pages;
-	struct hv_dirty_range range[RANGES_STEP];
-};
-
-/* The next step: how many ranges came, 0 at the end, or -errno. */
-static int log_step(struct engine_call *op, struct log_reading *r, unsigned int max)
-{
-	const struct log_read_args *args = op->args;
-	int n;
-
-	if (r->resume == HV_DIRTYLOG_DONE)
-		return 0;
-	n = hv_dirtylog_read(hv_machine_vm(op->machine), args->since, &r->cursor, &r->resume, r->range,
-			     max < RANGES_STEP ? max : RANGES_STEP);
-	if (n < 0)
-		log_fail(op, n);
-	return n;
-}
-
-static void log_read_ranges(struct engine_call *op, struct log_reading *r)
-{
-	const struct log_read_args *args = op->args;
-	json_t *ranges = json_array();
-	unsigned int left = args->max_ranges;
-	int i, n = 0;
-
-	while (left > 0 && r->resume != HV_DIRTYLOG_DONE && (n = log_step(op, r, left)) >= 0) {
-		for (i = 0; i < n; i++) {
-			json_array_append_new(ranges, json_pack("[o,o]", json_u64(r->range[i].gpa),
-								json_u64(r->range[i].pages)));
-			r->pages += r->range[i].pages;
-		}
-		left -= n;
-	}
-	if (op->failed) {
-		json_decref(ranges);
-		return;
-	}
-	op->result = json_pack("{s:o,s:o,s:I}", "cursor", json_u64(r->cursor), "ranges", ranges,
-			       "pages", (json_int_t)r->pages);
-	if (r->resume != HV_DIRTYLOG_DONE)
-		json_object_set_new(op->result, "resume", json_u64(r->resume));
-}
-
-/* A page's bit must have its place in the file before it is set. */
-static int bitmap_set(int fd, uint64_t gpa, uint64_t pages, uint64_t *bytes)
-{
-	uint64_t first = gpa / PAGE_BYTES, end = first + pages;
-	uint64_t from = first / 8, to = (end + 7) / 8;
-	unsigned char chunk[512];
-	uint64_t i;
-
-	while (from < to) {
-		uint64_t n = to - from < sizeof(chunk) ? to - from : sizeof(chunk);
-		ssize_t had = pread(fd, chunk, n, from);
-
-		if (had < 0)
-			return -errno;
-		memset(chunk + had, 0, n - had);
-		for (i = 0; i < n * 8; i++)
-			if (from * 8 + i >= first && from * 8 + i < end)
-				chunk[i / 8] |= 1u << i % 8;
-		if (pwrite(fd, chunk, n, from) != (ssize_t)n)
-			return errno ? -errno : -EIO;
-		from += n;
-	}
-	if (to > *bytes)
-		*bytes = to;
-	return 0;
-}
-
-static void log_read_bitmap(struct engine_call *op, struct log_reading *r)
-{
-	uint64_t bytes = 0;
-	int i, n, ret = 0;
-
-	op->fd = memfd_create("hvd-dirty", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (op->fd < 0) {
-		engine_fail_errno(op, -errno, "no bitmap");
-		return;
-	}
-	while (!ret && r->resume != HV_DIRTYLOG_DONE && (n = log_step(op, r, RANGES_STEP)) >= 0) {
-		for (i = 0; i < n && !ret; i++) {
-			ret = bitmap_set(op->fd, r->range[i].gpa, r->range[i].pages, &bytes);
-			r->pages += r->range[i].pages;
-		}
-	}
-	if (op->failed)
-		return;
-	/* Readers may compare 64-bit words. */
-	bytes = (bytes + 7) & ~UINT64_C(7);
-	if (!ret && ftruncate(op->fd, bytes))
-		ret = -errno;
-	if (ret)
-		engine_fail_errno(op, ret, "no bitmap");
-	else
-		op->result = json_pack("{s:o,s:I,s:I}", "cursor", json_u64(r->cursor), "pages",
-				       (json_int_t)r->pages, "bitmap_bytes", (json_int_t)bytes);
-}
-
-static void log_read_run(struct engine_call *op)
-{
-	const struct log_read_args *args = op->args;
-	struct log_reading *r = calloc(1, sizeof(*r));
-
-	if (!r) {
-		engine_fail_errno(op, -ENOMEM, "the dirty log");
-		return;
-	}
-	r->resume = args->resume;
-	if (args->format == FORMAT_BITMAP)
-		log_read_bitmap(op, r);
-	else
-		log_read_ranges(op, r);
-	free(r);
-}
-
-static void method_log_read(struct api_call *call, const void *args)
-{
-	engine_call_submit(call, args, log_read_run, NULL);
-}
-
-struct log_clear_args {
-	const char *domain;
-	uint64_t gpa;
-	int64_t pages;
-};
-static const struct schema pages_schema = { .kind = SCHEMA_INT, .min = 1, .max = GPA_MAX / 4096 };
-static const struct schema_field log_clear_fields[] = {
-	FIELD_DOMAIN(struct log_clear_args),
-	SCHEMA_FIELD(struct log_clear_args, gpa, &gpa_schema, SCHEMA_REQUIRED,
-		     "Guest-physical address, a multiple of 4096."),
-	SCHEMA_FIELD(struct log_clear_args, pages, &pages_schema, SCHEMA_REQUIRED, "4 KiB pages."),
-	{ 0 }
-};
-static const struct schema log_clear_params = { .kind = SCHEMA_OBJECT, .fields = log_clear_fields };
-
-static void log_clear_run(struct engine_call *op)
-{
-	const struct log_clear_args *args = op->args;
-	int ret;
-
-	if (args->gpa % PAGE_BYTES) {
-		engine_fail(op, API_E_MEMSLOT_UNALIGNED, "gpa must be a multiple of 4096");
-		api_error_field(&op->err, "/gpa");
-		return;
-	}
-	ret = hv_dirtylog_clear(hv_machine_vm(op->machine), args->gpa, args->pages);
-	if (ret)
-		log_fail(op, ret);
-}
-
-static void method_log_clear(struct api_call *call, const void *args)
-{
-	engine_call_submit(call, args, log_clear_run, NULL);
-}
-
 #define ROW(name_, summary_, params_, result_, args_, privilege_, handler_) \
 	.name = name_, .summary = summary_, .params = params_, .result = result_, \
 	.args_size = sizeof(args_), .privilege = privilege_, .flags = API_FORWARD, \
@@ -708,13 +581,24 @@ const struct api_method methods_vm_memory[] = {
 		.errors = ERRORS(API_E_MEMSLOT_NOT_FOUND, API_E_MEMSLOT_OVERLAP),
 	},
 	{
-		ROW("memory.read", "Guest-physical bytes, at most 2 MiB.", &read_params, &read_result,
-		    struct range_args, API_RW, method_read),
+		.name = "memory.read",
+		.summary = "Guest-physical bytes, as text or in a file.",
+		.params = &read_params,
+		.result = &read_result,
+		.args_size = sizeof(struct read_args),
+		.privilege = API_RW,
+		.flags = API_FORWARD | API_GIVES_FDS,
+		.handler = method_read,
 		.errors = ERRORS(API_E_MEMORY_RANGE),
 	},
 	{
-		ROW("memory.write", "Write guest-physical bytes, at most 2 MiB.", &write_params, NULL,
-		    struct write_args, API_RW, method_write),
+		.name = "memory.write",
+		.summary = "Write guest-physical bytes, given as text or in a file.",
+		.params = &write_params,
+		.args_size = sizeof(struct write_args),
+		.privilege = API_RW,
+		.flags = API_FORWARD | API_TAKES_FDS,
+		.handler = method_write,
 		.errors = ERRORS(API_E_MEMORY_RANGE),
 	},
 	{
@@ -727,32 +611,6 @@ const struct api_method methods_vm_memory[] = {
 		    &working_set_params, &working_set_result, struct working_set_args, API_RW,
 		    method_working_set),
 		.errors = ERRORS(),
-	},
-	{
-		ROW("dirtylog.start", "Log the pages that the guest writes, for one more reader.",
-		    &name_params, &cursor_result, struct name_args, API_RW, method_log_start),
-		.errors = ERRORS(),
-	},
-	{
-		ROW("dirtylog.stop", "End one start.", &name_params, NULL, struct name_args, API_RW,
-		    method_log_stop),
-		.errors = ERRORS(API_E_DIRTYLOG_OFF, API_E_CURSOR_EXPIRED),
-	},
-	{
-		.name = "dirtylog.read",
-		.summary = "The pages written since a cursor; takes nothing from other readers.",
-		.params = &log_read_params,
-		.result = &log_read_result,
-		.args_size = sizeof(struct log_read_args),
-		.privilege = API_RW,
-		.flags = API_FORWARD | API_GIVES_FDS,
-		.handler = method_log_read,
-		.errors = ERRORS(API_E_DIRTYLOG_OFF, API_E_CURSOR_EXPIRED),
-	},
-	{
-		ROW("dirtylog.clear", "Arm the logging of a range again now.", &log_clear_params, NULL,
-		    struct log_clear_args, API_RW, method_log_clear),
-		.errors = ERRORS(API_E_DIRTYLOG_OFF, API_E_CURSOR_EXPIRED, API_E_MEMSLOT_UNALIGNED),
 	},
 	{ 0 },
 };

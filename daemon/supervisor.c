@@ -62,8 +62,8 @@ int hvd_table_init(struct api_table *table)
 {
 	const struct api_method *const arrays[] = {
 		api_discover_rows, methods_daemon, methods_domain, methods_job, methods_event,
-		methods_snapshot, methods_upgrade, methods_host, methods_vm, methods_vm_memory, methods_vm_cpu,
-		methods_migrate, methods_migrate_peer,
+		methods_snapshot, methods_upgrade, methods_host, methods_vm, methods_vm_memory,
+		methods_vm_dirtylog, methods_vm_cpu, methods_migrate, methods_migrate_peer,
 	};
 	int ret = api_table_init(table, arrays, sizeof(arrays) / sizeof(arrays[0]));
 

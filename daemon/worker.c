@@ -245,7 +245,8 @@ static const struct api_method worker_rows[] = {
 static int guest_table(struct guest *g)
 {
 	const struct api_method *const arrays[] = {
-		worker_rows, vm_start_rows, methods_vm, methods_vm_memory, methods_vm_cpu, methods_worker,
+		worker_rows, vm_start_rows, methods_vm, methods_vm_memory,
+		methods_vm_dirtylog, methods_vm_cpu, methods_worker,
 		guest_job_rows, methods_guest_snapshot, methods_migrate_vm, guest_migrate_rows,
 		guest_upgrade_rows,
 	};

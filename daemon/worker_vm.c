@@ -58,7 +58,8 @@ void engine_fail(struct engine_call *op, enum api_err id, const char *fmt, ...)
 
 void engine_fail_errno(struct engine_call *op, int ret, const char *what)
 {
-	enum api_err id = ret == -ENOMEM ? API_E_RESOURCE_EXHAUSTED :
+	enum api_err id = ret == -ENOMEM || ret == -EMFILE || ret == -ENFILE || ret == -ENOSPC ?
+				   API_E_RESOURCE_EXHAUSTED :
 			  ret == -EOPNOTSUPP || ret == -ENOSYS || ret == -ENOTSUP ?
 					   API_E_UNSUPPORTED : API_E_INTERNAL;
 

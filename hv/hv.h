@@ -111,8 +111,15 @@ struct hv_ram_config {
 };
 /* Host memory owned by the VM, freed with it; *hva is page aligned. */
 int hv_vm_ram_create(struct hv_vm *vm, const struct hv_ram_config *config, void **hva);
+/*
+ * Free it earlier, all of what was created with the hva in it. -EBUSY: memory regions use it;
+ * -ENOENT. No region is made of it meanwhile.
+ */
+int hv_vm_ram_destroy(struct hv_vm *vm, void *hva);
 int hv_vm_ram_fd(struct hv_vm *vm, void *hva); /* the backing descriptor, borrowed; -ENOENT */
 
+#define HV_MEMREGION_SLOTS  32764 /* ids of memory regions, of each address space */
+#define HV_MEMREGION_SPACES 2	  /* address spaces: of the guest, and of its SMM */
 #define HV_MEMREGION_LOG_DIRTY (1U << 0)
 #define HV_MEMREGION_READONLY  (1U << 1)
 struct hv_memory_region {

@@ -59,10 +59,29 @@ int hv_memory_read(struct hv_vm *vm, uint64_t gpa, void *buf, uint64_t len)
 	return vm_read_guest(vm, gpa, buf, len);
 }
 
+/* All of it, so that a write which fails has changed nothing. */
+static bool range_writable(struct hv_vm *vm, uint64_t gpa, uint64_t len)
+{
+	bool all = true;
+
+	hv_rcu_read_lock();
+	while (len && all) {
+		uint64_t n = len;
+
+		all = vm_guest_ptr(vm, gpa, &n, HV_GUEST_WRITE);
+		gpa += n;
+		len -= n;
+	}
+	hv_rcu_read_unlock();
+	return all;
+}
+
 int hv_memory_write(struct hv_vm *vm, uint64_t gpa, const void *buf, uint64_t len)
 {
 	if (!vm || !buf || !range_valid(gpa, len))
 		return -EINVAL;
+	if (!range_writable(vm, gpa, len))
+		return -EFAULT;
 	return vm_write_guest(vm, gpa, buf, len);
 }
 
@@ -104,10 +123,11 @@ static int for_each_piece(struct hv_vm *vm, uint64_t gpa, uint64_t len, piece_fn
 		r = slot_piece(vm, gpa, &piece, &hva);
 		if (r)
 			return r;
-		region = engine_region(vm, hva, piece);
+		region = engine_region_get(vm, hva, piece);
 		if (!region)
 			return -EOPNOTSUPP;
 		r = fn(region, hva - hv_region_hva(region), piece, backing);
+		engine_region_put(vm, region);
 		if (r)
 			return r;
 		gpa += piece;

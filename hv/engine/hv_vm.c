@@ -15,6 +15,9 @@
 #include "hv/vcpu/vcpu.h"
 #include "hv/vm/dirty.h"
 
+_Static_assert(HV_MEMREGION_SLOTS == HV_MEM_SLOTS_MAX && HV_MEMREGION_SPACES == HV_ADDRESS_SPACE_NUM,
+	       "what users of the engine are told");
+
 /* ---- life -------------------------------------------------------------------------------------------- */
 
 static struct engine_vm *engine_vm_new(void)
@@ -31,12 +34,20 @@ static struct engine_vm *engine_vm_new(void)
 	return e;
 }
 
+static void region_free(struct engine_region *r)
+{
+	hv_region_destroy(r->region);
+	hv_free(r);
+}
+
 static void engine_vm_free(struct engine_vm *e)
 {
-	unsigned int i;
+	while (e->regions) {
+		struct engine_region *r = e->regions;
 
-	for (i = 0; i < e->nr_regions; i++)
-		hv_region_destroy(e->regions[i]);
+		e->regions = r->next;
+		region_free(r);
+	}
 	hv_mem_destroy(e->mem);
 	hv_mutex_destroy(&e->lock);
 	hv_free(e->idle);
@@ -137,8 +148,8 @@ static int backing_from_config(const struct hv_ram_config *c, struct hv_backing 
 int hv_vm_ram_create(struct hv_vm *vm, const struct hv_ram_config *config, void **hva)
 {
 	struct hv_region_params params = { .name = vm ? vm->name : NULL };
+	struct engine_region *node;
 	struct engine_vm *e;
-	struct hv_region *region;
 	int r;
 
 	if (!vm || !config || !hva || !config->size || config->size % HV_PAGE_SIZE ||
@@ -147,41 +158,116 @@ int hv_vm_ram_create(struct hv_vm *vm, const struct hv_ram_config *config, void 
 	r = backing_from_config(config, &params.backing);
 	if (r)
 		return r;
+	node = hv_zalloc(sizeof(*node));
+	if (!node)
+		return -ENOMEM;
 	params.size = config->size;
 	e = engine_vm(vm);
-	r = hv_region_create(e->mem, &params, &region);
-	if (r)
-		return r;
-	hv_mutex_lock(&e->lock);
-	if (e->nr_regions == ENGINE_REGIONS_MAX)
-		r = -ENOSPC;
-	else
-		e->regions[e->nr_regions++] = region;
-	hv_mutex_unlock(&e->lock);
+	r = hv_region_create(e->mem, &params, &node->region);
 	if (r) {
-		hv_region_destroy(region);
+		hv_free(node);
 		return r;
 	}
-	*hva = (void *)(uintptr_t)hv_region_hva(region);
+	hv_mutex_lock(&e->lock);
+	node->next = e->regions;
+	e->regions = node;
+	hv_mutex_unlock(&e->lock);
+	*hva = (void *)(uintptr_t)hv_region_hva(node->region);
 	return 0;
 }
 
-struct hv_region *engine_region(struct hv_vm *vm, uint64_t hva, uint64_t len)
+/* e->lock held. What has been dropped is not found, but by who puts it. */
+static struct engine_region *region_find(struct engine_vm *e, uint64_t hva, uint64_t len)
+{
+	struct engine_region *r;
+
+	hv_assert_held(&e->lock);
+	for (r = e->regions; r; r = r->next) {
+		uint64_t start = hv_region_hva(r->region), size = hv_region_size(r->region);
+
+		if (!r->dropped && hva >= start && hva - start < size && len <= size - (hva - start))
+			return r;
+	}
+	return NULL;
+}
+
+/* e->lock held: if nobody needs it any more it leaves the list, for the caller to free. */
+static struct engine_region *region_leave(struct engine_vm *e, struct engine_region *r)
+{
+	struct engine_region **link = &e->regions;
+
+	hv_assert_held(&e->lock);
+	if (!r || !r->dropped || r->users)
+		return NULL;
+	while (*link != r)
+		link = &(*link)->next;
+	*link = r->next;
+	return r;
+}
+
+struct hv_region *engine_region_get(struct hv_vm *vm, uint64_t hva, uint64_t len)
 {
 	struct engine_vm *e = engine_vm(vm);
-	struct hv_region *found = NULL;
-	unsigned int i;
+	struct engine_region *r;
 
-	/* Regions live as long as the VM, so the pointer outlasts the lock. */
 	hv_mutex_lock(&e->lock);
-	for (i = 0; i < e->nr_regions && !found; i++) {
-		uint64_t start = hv_region_hva(e->regions[i]), size = hv_region_size(e->regions[i]);
-
-		if (hva >= start && hva - start < size && len <= size - (hva - start))
-			found = e->regions[i];
-	}
+	r = region_find(e, hva, len);
+	if (r)
+		r->users++;
 	hv_mutex_unlock(&e->lock);
-	return found;
+	return r ? r->region : NULL;
+}
+
+void engine_region_put(struct hv_vm *vm, struct hv_region *region)
+{
+	struct engine_vm *e = engine_vm(vm);
+	struct engine_region *r;
+
+	hv_mutex_lock(&e->lock);
+	for (r = e->regions; r->region != region; r = r->next)
+		;
+	r->users--;
+	r = region_leave(e, r);
+	hv_mutex_unlock(&e->lock);
+	if (r)
+		region_free(r);
+}
+
+static bool region_has_slots(struct hv_vm *vm, const struct hv_region *region)
+{
+	uint64_t start = hv_region_hva(region), end = start + hv_region_size(region);
+	bool any = false;
+	int as_id;
+
+	hv_rcu_read_lock();
+	for (as_id = 0; as_id < HV_ADDRESS_SPACE_NUM; as_id++)
+		any = any || memslot_first_hva(hv_vm_memslots(vm, as_id), start, end);
+	hv_rcu_read_unlock();
+	return any;
+}
+
+int hv_vm_ram_destroy(struct hv_vm *vm, void *hva)
+{
+	struct engine_region *r;
+	struct engine_vm *e;
+	int err = 0;
+
+	if (!vm)
+		return -EINVAL;
+	e = engine_vm(vm);
+	hv_mutex_lock(&e->lock);
+	r = region_find(e, (uintptr_t)hva, 1);
+	if (!r)
+		err = -ENOENT;
+	else if (region_has_slots(vm, r->region))
+		err = -EBUSY;
+	else
+		r->dropped = true;
+	r = err ? NULL : region_leave(e, r);
+	hv_mutex_unlock(&e->lock);
+	if (r)
+		region_free(r);
+	return err;
 }
 
 int hv_vm_ram_fd(struct hv_vm *vm, void *hva)
@@ -191,10 +277,11 @@ int hv_vm_ram_fd(struct hv_vm *vm, void *hva)
 
 	if (!vm)
 		return -EINVAL;
-	region = engine_region(vm, (uintptr_t)hva, 1);
+	region = engine_region_get(vm, (uintptr_t)hva, 1);
 	if (!region)
 		return -ENOENT;
 	fd = hv_region_fd(region, (uintptr_t)hva - hv_region_hva(region), NULL);
+	engine_region_put(vm, region);
 	return fd < 0 ? -ENOENT : fd;
 }
 

@@ -423,6 +423,46 @@ static void bad_regions(void **state)
 	finish(&f);
 }
 
+static int set_slot(struct fixture *f, uint32_t slot, uint64_t gpa, uint64_t size, void *hva)
+{
+	struct hv_memory_region r = { .slot = slot, .guest_phys_addr = gpa, .memory_size = size,
+				      .userspace_addr = (uintptr_t)hva };
+
+	return hv_vm_set_memory_region(f->vm, &r);
+}
+
+/* Memory goes when no slot uses it, as often as one likes, and not before its users are done. */
+static void ram_comes_and_goes(void **state)
+{
+	struct hv_region *region;
+	struct fixture f;
+	void *ram;
+	int i;
+
+	make(&f, state, 0);
+	for (i = 0; i < 300; i++) {
+		ram = add_ram(&f, 1, 0, DATA_GPA, 4096u << i % 4);
+		assert_int_equal(hv_vm_ram_destroy(f.vm, ram), -EBUSY);
+		assert_int_equal(set_slot(&f, 1, 0, 0, NULL), 0);
+		assert_int_equal(hv_vm_ram_destroy(f.vm, ram), 0);
+		assert_int_equal(hv_vm_ram_destroy(f.vm, ram), -ENOENT);
+	}
+	ram = add_ram(&f, 1, 0, DATA_GPA, 4096);
+	assert_int_equal(set_slot(&f, HV_MEMREGION_SLOTS - 1, DATA_GPA + 4096, 4096, ram), 0);
+	assert_int_equal(set_slot(&f, 1, 0, 0, NULL), 0);
+	assert_int_equal(hv_vm_ram_destroy(f.vm, ram), -EBUSY); /* by the other slot */
+	assert_int_equal(set_slot(&f, HV_MEMREGION_SLOTS - 1, 0, 0, NULL), 0);
+	region = engine_region_get(f.vm, (uintptr_t)ram, 4096);
+	assert_non_null(region);
+	assert_int_equal(hv_vm_ram_destroy(f.vm, ram), 0);
+	assert_null(engine_region_get(f.vm, (uintptr_t)ram, 4096));
+	*(volatile char *)ram = 1;
+	engine_region_put(f.vm, region);
+	assert_int_equal(hv_vm_ram_destroy(f.vm, f.ram), -EBUSY);
+	assert_int_equal(hv_vm_ram_destroy(NULL, ram), -EINVAL);
+	finish(&f);
+}
+
 struct runner {
 	struct fixture *f;
 	_Atomic unsigned int mmio, reported;
@@ -554,7 +594,7 @@ static void host_read_only(void **state)
 	r.rcx = 4;
 	assert_int_equal(hv_vcpu_set_regs(f.vcpu, &r), 0);
 	expect_io(&f, 0x42, 1, true);
-	region = engine_region(f.vm, (uintptr_t)f.data, DATA_LEN);
+	region = engine_region_get(f.vm, (uintptr_t)f.data, DATA_LEN);
 	assert_non_null(region);
 	assert_int_equal(hv_region_protect(region, 0x2000, 0x1000, HV_REGION_RO), 0);
 	expect_exit(&f, HV_EXIT_MEMORY_FAULT);
@@ -564,6 +604,7 @@ static void host_read_only(void **state)
 	assert_int_equal(hv_region_protect(region, 0x2000, 0x1000, HV_REGION_RW), 0);
 	expect_io(&f, 0x42, 1, true);
 	assert_int_equal(*(uint32_t *)(f.data + 0x2000), 2);
+	engine_region_put(f.vm, region);
 	finish(&f);
 }
 
@@ -848,7 +889,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ALL(port_io), ALL(port_io_strings), ALL(mmio), ALL(mmio_strings),
 		ALL(user_interrupt), ALL(interrupt_window), ALL(triple_fault), ALL(kicks),
-		ALL(no_slots), ALL(bad_regions), ALL(move_and_delete_in_use), ALL(read_only_slot),
+		ALL(no_slots), ALL(bad_regions), ALL(ram_comes_and_goes),
+		ALL(move_and_delete_in_use), ALL(read_only_slot),
 		ALL(host_read_only), ALL(dirty_log), ALL(dirty_ring), ALL(modification_stress), ALL(host_cpus),
 		ALL(arguments),
 	};
