@@ -231,6 +231,11 @@ const struct cli_command cli_commands[] = {
 	       { "SIZE", "size", CLI_SIZE, CLI_REQUIRED, "bytes" }),
 	  NULL, NULL, NULL },
 
+	{ "memory pageout", "memory.pageout", "ask the host to swap guest memory out",
+	  ARGS(DOMAIN, { "GPA", "gpa", CLI_INT, CLI_REQUIRED, "guest-physical address" },
+	       { "SIZE", "size", CLI_SIZE, CLI_REQUIRED, "bytes" }),
+	  NULL, NULL, NULL },
+
 	/* ---- dirty log ---- */
 	{ "dirtylog start", "dirtylog.start", "log pages that the guest writes", ARGS(DOMAIN), &form, NULL,
 	  NULL },
@@ -252,6 +257,10 @@ const struct cli_command cli_commands[] = {
 	{ "mmu roots", "mmu.roots", "roots of the guest's page tables", ARGS(DOMAIN), &roots, NULL, NULL },
 	{ "mmu invalidate", "mmu.invalidate", "invalidate every root; the worker zaps them",
 	  ARGS(DOMAIN), &form, NULL, NULL },
+	{ "mmu set", "mmu.set", "change how page tables are made",
+	  ARGS(DOMAIN, { "--nx-huge-pages", "nx_huge_pages", CLI_FLAG, 0, "huge pages without execution" },
+	       { "--no-nx-huge-pages", "nx_huge_pages", CLI_OFF, 0, "huge pages with it" }),
+	  NULL, NULL, NULL },
 	{ "mmu stats", "mmu.stats", "faults by kind, zaps, flushes, MMIO cache", ARGS(DOMAIN), &form, NULL,
 	  NULL },
 	{ "vcpu list", "vcpu.list", "vCPUs and their counters", ARGS(DOMAIN), &vcpus, NULL, NULL },

@@ -7,8 +7,9 @@
 #   snapshot-delete migrate migrate-plan migrate-set migrate-resolve upgrade nmi
 #   list info stats top wait console
 #   memslot list, memslot set, memslot delete, memory read, memory write,
-#   memory working-set, memory discard, dirtylog start, dirtylog stop,
-#   dirtylog read, dirtylog clear, dirtyrate, mmu roots, mmu invalidate, mmu stats,
+#   memory working-set, memory discard, memory pageout, dirtylog start,
+#   dirtylog stop, dirtylog read, dirtylog clear, dirtyrate, mmu roots,
+#   mmu invalidate, mmu set, mmu stats,
 #   vcpu list, vcpu registers, vcpu set-registers, vcpu exits, host cpus,
 #   host cpu-online, host cpu-offline, job list, job info, job abort, job wait,
 #   events call shell proxy

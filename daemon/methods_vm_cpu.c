@@ -107,6 +107,32 @@ static void method_invalidate(struct api_call *call, const void *args)
 	engine_call_submit(call, args, invalidate_run, NULL);
 }
 
+struct mmu_set_args {
+	const char *domain;
+	bool nx_huge_pages;
+};
+static const struct schema_field mmu_set_fields[] = {
+	FIELD_DOMAIN(struct mmu_set_args),
+	SCHEMA_FIELD(struct mmu_set_args, nx_huge_pages, &schema_bool, SCHEMA_REQUIRED,
+		     "Huge pages cannot be executed; code in them is mapped by small pages."),
+	{ 0 }
+};
+static const struct schema mmu_set_params = { .kind = SCHEMA_OBJECT, .fields = mmu_set_fields };
+
+static void mmu_set_run(struct engine_call *op)
+{
+	const struct mmu_set_args *args = op->args;
+	int ret = hv_mmu_set_nx_huge_pages(hv_machine_vm(op->machine), args->nx_huge_pages);
+
+	if (ret)
+		engine_fail_errno(op, ret, "cannot change the MMU");
+}
+
+static void method_mmu_set(struct api_call *call, const void *args)
+{
+	engine_call_submit(call, args, mmu_set_run, NULL);
+}
+
 static void mmu_stats_run(struct engine_call *op)
 {
 	struct hv_mmu_figures figures;
@@ -436,6 +462,11 @@ const struct api_method methods_vm_cpu[] = {
 	{
 		ROW("mmu.invalidate", "Invalidate every root; the zap worker takes them down.",
 		    &name_params, &invalidate_result, struct name_args, API_RW, method_invalidate),
+		.errors = ERRORS(),
+	},
+	{
+		ROW("mmu.set", "Change how the guest's page tables are made; all roots are invalidated.",
+		    &mmu_set_params, NULL, struct mmu_set_args, API_RW, method_mmu_set),
 		.errors = ERRORS(),
 	},
 	{

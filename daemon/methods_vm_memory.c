@@ -490,7 +490,7 @@ static const struct schema_field discard_fields[] = {
 };
 static const struct schema discard_params = { .kind = SCHEMA_OBJECT, .fields = discard_fields };
 
-static void discard_run(struct engine_call *op)
+static void pages_run(struct engine_call *op, int (*fn)(struct hv_vm *vm, uint64_t gpa, uint64_t len))
 {
 	const struct range_args *args = op->args;
 	int ret;
@@ -500,14 +500,29 @@ static void discard_run(struct engine_call *op)
 		api_error_field(&op->err, args->gpa % PAGE_BYTES ? "/gpa" : "/size");
 		return;
 	}
-	ret = hv_memory_discard(hv_machine_vm(op->machine), args->gpa, args->size);
+	ret = fn(hv_machine_vm(op->machine), args->gpa, args->size);
 	if (ret)
 		memory_fail(op, ret);
+}
+
+static void discard_run(struct engine_call *op)
+{
+	pages_run(op, hv_memory_discard);
 }
 
 static void method_discard(struct api_call *call, const void *args)
 {
 	engine_call_submit(call, args, discard_run, NULL);
+}
+
+static void pageout_run(struct engine_call *op)
+{
+	pages_run(op, hv_memory_pageout);
+}
+
+static void method_pageout(struct api_call *call, const void *args)
+{
+	engine_call_submit(call, args, pageout_run, NULL);
 }
 
 struct working_set_args {
@@ -604,6 +619,12 @@ const struct api_method methods_vm_memory[] = {
 	{
 		ROW("memory.discard", "Give guest memory back to the host; it reads as zero afterwards.",
 		    &discard_params, NULL, struct range_args, API_RW, method_discard),
+		.errors = ERRORS(API_E_MEMORY_RANGE, API_E_MEMSLOT_UNALIGNED),
+	},
+	{
+		ROW("memory.pageout",
+		    "Ask the host to swap guest memory out; it keeps its bytes and comes back when touched.",
+		    &discard_params, NULL, struct range_args, API_RW, method_pageout),
 		.errors = ERRORS(API_E_MEMORY_RANGE, API_E_MEMSLOT_UNALIGNED),
 	},
 	{

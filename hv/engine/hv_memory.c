@@ -108,25 +108,30 @@ static int slot_piece(struct hv_vm *vm, uint64_t gpa, uint64_t *len, uint64_t *h
 typedef int (*piece_fn)(struct hv_region *region, uint64_t offset, uint64_t len,
 			const struct hv_backing *backing);
 
-/* For each piece of guest memory: -EINVAL, -EFAULT, -EOPNOTSUPP (not the engine's memory). */
-static int for_each_piece(struct hv_vm *vm, uint64_t gpa, uint64_t len, piece_fn fn,
-			  const struct hv_backing *backing)
+/* The region of the piece at gpa, to be put; *len is cut. -EFAULT, or not the engine's memory. */
+static int piece_get(struct hv_vm *vm, uint64_t gpa, uint64_t *len, uint64_t *hva,
+		     struct hv_region **region)
 {
-	int r;
+	int r = slot_piece(vm, gpa, len, hva);
 
-	if (!vm || !range_valid(gpa, len) || (gpa | len) % HV_PAGE_SIZE)
-		return -EINVAL;
+	if (r)
+		return r;
+	*region = engine_region_get(vm, *hva, *len);
+	return *region ? 0 : -EOPNOTSUPP;
+}
+
+static int pieces_run(struct hv_vm *vm, uint64_t gpa, uint64_t len, piece_fn fn,
+		      const struct hv_backing *backing)
+{
 	while (len) {
-		uint64_t piece = len, hva = 0;
 		struct hv_region *region;
+		uint64_t piece = len, hva = 0;
+		int r = piece_get(vm, gpa, &piece, &hva, &region);
 
-		r = slot_piece(vm, gpa, &piece, &hva);
 		if (r)
 			return r;
-		region = engine_region_get(vm, hva, piece);
-		if (!region)
-			return -EOPNOTSUPP;
-		r = fn(region, hva - hv_region_hva(region), piece, backing);
+		if (fn)
+			r = fn(region, hva - hv_region_hva(region), piece, backing);
 		engine_region_put(vm, region);
 		if (r)
 			return r;
@@ -134,6 +139,21 @@ static int for_each_piece(struct hv_vm *vm, uint64_t gpa, uint64_t len, piece_fn
 		len -= piece;
 	}
 	return 0;
+}
+
+/*
+ * For each piece of guest memory, if all of it is there: else -EINVAL, -EFAULT, -EOPNOTSUPP (not
+ * the engine's memory), and nothing is done.
+ */
+static int for_each_piece(struct hv_vm *vm, uint64_t gpa, uint64_t len, piece_fn fn,
+			  const struct hv_backing *backing)
+{
+	int r;
+
+	if (!vm || !range_valid(gpa, len) || (gpa | len) % HV_PAGE_SIZE)
+		return -EINVAL;
+	r = pieces_run(vm, gpa, len, NULL, NULL);
+	return r ? r : pieces_run(vm, gpa, len, fn, backing);
 }
 
 static int discard_piece(struct hv_region *region, uint64_t offset, uint64_t len,

@@ -66,6 +66,20 @@ is "not across the end of memory" "$(head -c 8 /dev/zero | name_of memory write 
 is "and then nothing has changed" "$(ctl memory read a 0xfffffa 6 --raw)" before
 is "an empty input" "$(ctl memory write a 0 </dev/null 2>/dev/null; echo $?)" 2
 
+is "nor is memory discarded across it" "$(name_of memory discard a 0xfff000 8KiB)" memory.out_of_range
+is "and that has changed nothing" "$(ctl memory read a 0xfffffa 6 --raw)" before
+is "paged out" "$(ctl memory pageout a 0x400000 2MiB && echo yes)" yes
+ctl memory read a 0x400000 3000000 --raw >"$top/read"
+is "it keeps its bytes" "$(cmp "$top/bytes" "$top/read" && echo same)" same
+is "nothing to page out" "$(name_of memory pageout a 0x40000000 4KiB)" memory.out_of_range
+
+# ---- the MMU ----
+is "NX huge pages" "$(ctl mmu set a --nx-huge-pages && echo yes)" yes
+is "the guest answers" "$(answer a z)" z
+is "and back" "$(ctl mmu set a --no-nx-huge-pages && echo yes)" yes
+is "the guest answers" "$(answer a z)" z
+is "neither" "$(name_of mmu set a)" rpc.invalid_params
+
 # ---- the dirty log ----
 cursor=$(ctl -j dirtylog start a | jq .cursor)
 cursor=$(ctl -j dirtylog read a --since "$cursor" | jq .cursor)
