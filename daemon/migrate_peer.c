@@ -346,9 +346,11 @@ static void *op_main(void *arg)
 static void op_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct peer_op *op = arg;
+	uint64_t count;
 
-	(void)fd;
 	(void)what;
+	if (read(fd, &count, sizeof(count)) < 0)
+		return;
 	op->done(op);
 	op_free(op);
 }

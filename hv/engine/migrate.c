@@ -366,9 +366,9 @@ int hv_migrate_info(struct hv_migration *mig, struct hv_migrate_info *out)
 	/* A destination learns it from the source, on its own thread. */
 	if (mig->ended || !mig->incoming)
 		memcpy(out->id, mig->stream.id, sizeof(out->id));
+	out->running = mig->ended && mig->stream.guest_ran;
 	hv_spin_unlock(&mig->lock);
 	out->incoming = mig->incoming;
-	out->running = mig->ended && mig->stream.guest_ran;
 	out->may_run = handover_may_run(stream_handover(&mig->stream));
 	out->total = READ_ONCE(p->total);
 	out->remaining = READ_ONCE(p->remaining);

@@ -83,11 +83,11 @@ void channel_close(struct channel *c)
 /* Until fd is ready for `events`, or the stop descriptor says so. */
 static int wait_ready(const struct channel *c, int fd, short events)
 {
-	struct pollfd p[2] = { { fd, events, 0 }, { c->stop_fd, POLLIN, 0 } };
+	struct pollfd p[2] = { { fd, events, 0 }, { READ_ONCE(c->stop_fd), POLLIN, 0 } };
 	int n;
 
 	do {
-		n = poll(p, c->stop_fd >= 0 ? 2 : 1, c->stall_ms ? (int)c->stall_ms : -1);
+		n = poll(p, p[1].fd >= 0 ? 2 : 1, c->stall_ms ? (int)c->stall_ms : -1);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -100,7 +100,7 @@ static int wait_ready(const struct channel *c, int fd, short events)
 static int keep_pace(const struct channel *c, size_t len)
 {
 	uint64_t rate, now = hv_clock_ns(), next, cost;
-	struct pollfd p = { c->stop_fd, POLLIN, 0 };
+	struct pollfd p = { READ_ONCE(c->stop_fd), POLLIN, 0 };
 
 	rate = c->pace ? READ_ONCE(c->pace->bytes_per_s) : 0;
 	if (!rate)

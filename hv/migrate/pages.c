@@ -278,7 +278,7 @@ static int put_data(struct pages_receiver *r, hv_gpa_t gpa, uint32_t pages, cons
 
 		fresh += !(hv_fetch_or(&r->present[(gfn + i) / 64], bit) & bit);
 	}
-	r->normal += pages;
+	__atomic_fetch_add(&r->normal, pages, __ATOMIC_RELAXED);
 	if (fresh == pages && put_into_file(r, gpa, (uint64_t)pages * HV_PAGE_SIZE, data))
 		return 0;
 	if (fresh)
@@ -293,7 +293,7 @@ static int put_zeros(struct pages_receiver *r, hv_gpa_t gpa, uint32_t pages)
 	uint64_t gfn = gpa >> HV_PAGE_SHIFT, end = gfn + pages;
 	int err = 0;
 
-	r->zero += pages;
+	__atomic_fetch_add(&r->zero, pages, __ATOMIC_RELAXED);
 	for (; gfn < end && !err; gfn++) {
 		if (__atomic_load_n(&r->present[gfn / 64], __ATOMIC_RELAXED) & 1ULL << gfn % 64)
 			err = vm_write_guest(r->vm, gfn << HV_PAGE_SHIFT, zeros, HV_PAGE_SIZE);

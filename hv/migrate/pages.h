@@ -46,7 +46,7 @@ struct pages_receiver {
 	struct hv_spinlock own_lock, *file_lock;
 	uint8_t *raw;	   /* owned */
 	void *zstd;	   /* owned */
-	uint64_t normal, zero;
+	uint64_t normal, zero; /* atomic for readers */
 };
 
 /* share NULL: the first of the receivers, whose memory is all zero. */

@@ -277,7 +277,7 @@ static int got_state(struct dest *d, const struct frame *f)
 	if (err)
 		return err;
 	WRITE_ONCE(s->progress->phase, STREAM_HANDOVER);
-	s->channels[0].stop_fd = -1; /* no abort from here on: we have promised */
+	WRITE_ONCE(s->channels[0].stop_fd, -1); /* no abort from here on: we have promised */
 	return tell(s, FRAME_READY, 0);
 }
 
@@ -381,7 +381,7 @@ static void refuse(struct stream *s)
 {
 	struct frame f = { .type = FRAME_FAIL };
 
-	s->channels[0].stop_fd = -1;
+	WRITE_ONCE(s->channels[0].stop_fd, -1);
 	s->channels[0].stall_ms = 1000;
 	channel_send(&s->channels[0], &f, s->error.text, strlen(s->error.text), NULL, 0);
 }
@@ -425,7 +425,7 @@ int stream_receive(struct stream *s)
 	hv_spinlock_init(&d->lock, HV_LC_LEAF);
 	hv_cond_init(&d->changed);
 	for (i = 0; i < s->nr_channels; i++) {
-		s->channels[i].stop_fd = s->stop_fd;
+		WRITE_ONCE(s->channels[i].stop_fd, s->stop_fd);
 		s->channels[i].stall_ms = s->stall_ms;
 	}
 	err = serve(d);

@@ -565,7 +565,7 @@ static int hand_over(struct stream *s)
 		return err;
 	SET(s, phase, STREAM_HANDOVER);
 	for (i = 0; i < s->nr_channels; i++)
-		s->channels[i].stop_fd = -1;
+		WRITE_ONCE(s->channels[i].stop_fd, -1);
 	err = channel_send(&s->channels[0], &go, NULL, 0, NULL, 0);
 	if (!err)
 		err = expect(s, FRAME_RUNNING, 0);
@@ -578,7 +578,7 @@ static void give_up(struct stream *s)
 	struct frame f = { .type = FRAME_ABORT };
 	const char *why = s->error.text;
 
-	s->channels[0].stop_fd = -1;
+	WRITE_ONCE(s->channels[0].stop_fd, -1);
 	s->channels[0].stall_ms = 1000;
 	s->channels[0].pace = NULL;
 	channel_send(&s->channels[0], &f, why, strlen(why), NULL, 0);
@@ -601,7 +601,7 @@ int stream_send(struct stream *s)
 	WRITE_ONCE(s->handover, HANDOVER_SRC_OWNER);
 	SET(s, total, rounds_memory(s->vm));
 	for (i = 0; i < s->nr_channels; i++) {
-		s->channels[i].stop_fd = s->stop_fd;
+		WRITE_ONCE(s->channels[i].stop_fd, s->stop_fd);
 		s->channels[i].stall_ms = s->stall_ms;
 		s->channels[i].pace = &s->pace;
 	}
@@ -649,7 +649,7 @@ int stream_resolve_source(struct stream *s)
 	if (!committed && stream_handover(s) != HANDOVER_SRC_OWNER)
 		return migrate_fail(&s->error, -EINVAL, "there is nothing to resolve");
 	f.arg = committed;
-	s->channels[0].stop_fd = s->stop_fd;
+	WRITE_ONCE(s->channels[0].stop_fd, s->stop_fd);
 	s->channels[0].stall_ms = s->stall_ms;
 	err = channel_send(&s->channels[0], &f, s->id, sizeof(s->id), NULL, 0);
 	if (err)
