@@ -99,7 +99,8 @@ static void tsan_period_ended(void)
 __thread struct hv_rcu_reader hv_rcu_self = { .state = HV_RCU_ASLEEP };
 struct hv_rcu_period hv_rcu_period = { 1 };
 
-static CDS_LIST_HEAD(readers);						 /* under readers_lock */
+/* Its list is of the readers; a reader itself, since the end of a walk is taken for one. */
+static struct hv_rcu_reader readers = { .node = CDS_LIST_HEAD_INIT(readers.node) }; /* under readers_lock */
 static pthread_mutex_t readers_lock = PTHREAD_MUTEX_INITIALIZER; /* for moments */
 static pthread_mutex_t asking = PTHREAD_MUTEX_INITIALIZER;	 /* one at a time asks */
 
@@ -108,7 +109,7 @@ static void reader_add(struct hv_rcu_reader *r)
 	pthread_mutex_lock(&readers_lock);
 	r->registered = true;
 	__atomic_store_n(&r->state, HV_RCU_ASLEEP, __ATOMIC_RELAXED);
-	cds_list_add(&r->node, &readers);
+	cds_list_add(&r->node, &readers.node);
 	pthread_mutex_unlock(&readers_lock);
 }
 
@@ -169,7 +170,7 @@ static bool all_asleep(void)
 	bool all = true;
 
 	pthread_mutex_lock(&readers_lock);
-	cds_list_for_each_entry(r, &readers, node)
+	cds_list_for_each_entry(r, &readers.node, node)
 		all = all && (r == &hv_rcu_self || reader_asleep(r));
 	pthread_mutex_unlock(&readers_lock);
 	return all;
@@ -181,7 +182,7 @@ static bool all_have_seen(uint64_t period)
 	bool all = true;
 
 	pthread_mutex_lock(&readers_lock);
-	cds_list_for_each_entry(r, &readers, node)
+	cds_list_for_each_entry(r, &readers.node, node)
 		all = all && (r == &hv_rcu_self || reader_asleep(r) || reader_has_seen(r, period));
 	pthread_mutex_unlock(&readers_lock);
 	return all;
@@ -193,7 +194,7 @@ static void ask(uint64_t period)
 	struct hv_rcu_reader *r;
 
 	pthread_mutex_lock(&readers_lock);
-	cds_list_for_each_entry(r, &readers, node) {
+	cds_list_for_each_entry(r, &readers.node, node) {
 		if (r != &hv_rcu_self && !reader_asleep(r) && !reader_has_seen(r, period))
 			__atomic_store_n(&r->state, HV_RCU_ASKED, __ATOMIC_RELAXED);
 	}
@@ -206,7 +207,7 @@ static void find_asleep(void)
 	struct hv_rcu_reader *r;
 
 	pthread_mutex_lock(&readers_lock);
-	cds_list_for_each_entry(r, &readers, node) {
+	cds_list_for_each_entry(r, &readers.node, node) {
 		enum hv_rcu_state asked = HV_RCU_ASKED;
 
 		__atomic_compare_exchange_n(&r->state, &asked, HV_RCU_ASLEEP, false,
