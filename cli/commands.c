@@ -84,7 +84,7 @@ static const struct cli_view host_cpus = {
 static const struct cli_view metrics = { CLI_SHOW_TEXT, "text", NULL, NULL };
 
 #define MIGRATE_LIMITS                                                                           \
-	{ "--bandwidth", "max_bandwidth", CLI_INT, 0, "bytes a second of all connections; 0: no limit" }, \
+	{ "--bandwidth", "max_bandwidth", CLI_SIZE, 0, "a second, of all connections, as 100MiB; 0: no limit" }, \
 	{ "--downtime", "downtime_limit_ms", CLI_SECONDS, 0, "seconds; default 0.3" },            \
 	{ "--compress", "zstd_level", CLI_INT, 0, "zstd level 1 to 19; default 0, none" },        \
 	{ "--auto-converge", "auto_converge", CLI_FLAG, 0, "slow the guest down when it writes too fast" }
@@ -170,7 +170,7 @@ const struct cli_command cli_commands[] = {
 	{ "migrate-plan", "domain.migrate_plan", "what a migration would meet, and how long it would take",
 	  ARGS(DOMAIN, { "URI", "uri", CLI_STRING, CLI_REQUIRED, "as of migrate" },
 	       { "--time", "time_ms", CLI_SECONDS, 0, "seconds to measure; default 1" },
-	       { "--bandwidth", "max_bandwidth", CLI_INT, 0, "bytes a second; default: as measured" },
+	       { "--bandwidth", "max_bandwidth", CLI_SIZE, 0, "a second, as 100MiB; default: as measured" },
 	       { "--downtime", "downtime_limit_ms", CLI_SECONDS, 0, "seconds; default 0.3" },
 	       { "--config", "config", CLI_CONFIG, 0, "the definition for the destination" }),
 	  &form, NULL, NULL },

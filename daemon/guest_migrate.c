@@ -304,12 +304,23 @@ static const struct schema_field migrate_fields[] = {
 };
 static const struct schema migrate_schema = { .kind = SCHEMA_OBJECT, .fields = migrate_fields };
 
+/* Its schema has seen it: bytes, or a size as "512MiB". */
+static uint64_t bandwidth(const json_t *given)
+{
+	uint64_t bytes = 0;
+
+	if (json_is_integer(given))
+		return (uint64_t)json_integer_value(given);
+	schema_parse_size(json_string_value(given), &bytes);
+	return bytes;
+}
+
 static void params_merge(struct hv_migrate_params *p, json_t *given)
 {
 	json_t *v;
 
 	if ((v = json_object_get(given, "max_bandwidth")))
-		p->max_bandwidth = json_integer_value(v);
+		p->max_bandwidth = bandwidth(v);
 	if ((v = json_object_get(given, "downtime_limit_ms")))
 		p->downtime_limit_ms = json_integer_value(v);
 	if ((v = json_object_get(given, "zstd_level")))

@@ -16,7 +16,7 @@ static const struct schema streams_schema = { .kind = SCHEMA_INT, .min = 1,
 static const struct schema level_schema = { .kind = SCHEMA_INT, .min = 0, .max = 19 };
 static const struct schema percent_schema = { .kind = SCHEMA_INT, .min = 0, .max = 99 };
 static const struct schema limit_schema = { .kind = SCHEMA_INT, .min = 0, .max = 3600000 };
-static const struct schema bandwidth_schema = { .kind = SCHEMA_INT, .min = 0, .max = INT64_MAX };
+static const struct schema bandwidth_schema = { .kind = SCHEMA_SIZE };
 
 /* What may change while it runs; the worker reads them from the JSON (guest_migrate.c). */
 #define PARAM(name_, schema_, doc_) \

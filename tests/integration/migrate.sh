@@ -108,6 +108,8 @@ is "nothing is left of it there" "$(use b; until_ok 10 sh_gone p && echo yes)" y
 job=$(migrate p "$(uri b)" '"max_bandwidth":20000' | jq .result.job)
 until_ok 10 use_arrives b
 is "a limit out of range" "$(err domain.migrate_set '{"domain":"p","zstd_level":99}')" rpc.invalid_params
+is "a rate that is none" "$(err domain.migrate_set '{"domain":"p","max_bandwidth":"fast"}')" rpc.invalid_params
+is "a rate in words" "$(err domain.migrate_set '{"domain":"p","max_bandwidth":"20KiB"}')" ok
 is "without the limit" "$(err domain.migrate_set '{"domain":"p","max_bandwidth":0,"zstd_level":1}')" ok
 wait_job "$job"
 is "it arrives" "$(res job.info "{\"id\":$job}" | outcome)" completed
