@@ -13,6 +13,10 @@
 #define BLOCK_BITS	17	/* more than blocks fit the arena: chains of one */
 #define BLOCK_BUCKETS	(1u << BLOCK_BITS)
 #define PAGE_BUCKETS	(1u << 12)
+#define HUGE		(2ul << 20)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25	/* Linux 6.1 */
+#endif
 #define FETCHED		64u
 #define ENDS		256u
 #define BLOCK_MAX_BYTES	(sizeof(struct x86_block) + (X86_BLOCK_MAX_INSNS + 1) * sizeof(struct x86_insn) + \
@@ -34,31 +38,45 @@ struct fetched {
 };
 
 struct x86_bcache {
-	struct x86_jump jumps[X86_JUMPS]; /* first: x86_block_fast() knows no more of us */
+	struct x86_jump jumps[X86_JUMPS]; /* first: x86_jump_slot() knows no more of us */
 	uint8_t *arena, *at, *end;
-	size_t size;
+	void *map;
+	size_t map_size;
+	bool grown;		/* the arena has left the head */
 	struct x86_codepage *free_pages;
 	struct x86_block *buckets[BLOCK_BUCKETS];
 	struct x86_codepage *pages[PAGE_BUCKETS];
 	struct fetched fetched[FETCHED];
 	const uint8_t *ends[ENDS];	/* instructions that end their block, see x86_block_split() */
 };
+#define TABLE_BYTES	((sizeof(struct x86_bcache) + 63) & ~63ul)
+#define HEAD		(2 * HUGE)
+_Static_assert(sizeof(struct x86_bcache) < HEAD, "the head has some room for code behind the tables");
 
+/*
+ * Tables and arena are one mapping, aligned to a huge page. What lies beyond its head comes in
+ * huge pages, and the head becomes such when the arena has grown beyond it: code that runs all
+ * over the arena waits for the host's TLB else, and small guests cost no more than they use.
+ */
 int x86_bcache_create(struct x86_cpu *cpu, size_t code_bytes)
 {
-	struct x86_bcache *bc = calloc(1, sizeof(*bc));
-
-	if (!bc)
-		return -ENOMEM;
-	bc->size = code_bytes < 4 * BLOCK_MAX_BYTES ? 4 * BLOCK_MAX_BYTES : code_bytes;
-	bc->arena = mmap(NULL, bc->size, PROT_READ | PROT_WRITE,
+	struct x86_bcache *bc;
+	size_t size = code_bytes < 4 * BLOCK_MAX_BYTES ? 4 * BLOCK_MAX_BYTES : code_bytes;
+	size_t map_size = TABLE_BYTES + size + HUGE;
+	void *map = mmap(NULL, map_size, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (bc->arena == MAP_FAILED) {
-		free(bc);
+
+	if (map == MAP_FAILED)
 		return -ENOMEM;
-	}
+	bc = (void *)(((uintptr_t)map + HUGE - 1) & ~(uintptr_t)(HUGE - 1));
+	bc->map = map;
+	bc->map_size = map_size;
+	bc->arena = (uint8_t *)bc + TABLE_BYTES;
 	bc->at = bc->arena;
-	bc->end = bc->arena + bc->size;
+	bc->end = bc->arena + size;
+	/* Without huge pages all is slower, and right. */
+	if (bc->end > (uint8_t *)bc + HEAD)
+		madvise((uint8_t *)bc + HEAD, (size_t)(bc->end - (uint8_t *)bc) - HEAD, MADV_HUGEPAGE);
 	cpu->bcache = bc;
 	return 0;
 }
@@ -67,9 +85,15 @@ void x86_bcache_destroy(struct x86_cpu *cpu)
 {
 	if (!cpu->bcache)
 		return;
-	munmap(cpu->bcache->arena, cpu->bcache->size);
-	free(cpu->bcache);
+	munmap(cpu->bcache->map, cpu->bcache->map_size);
 	cpu->bcache = NULL;
+}
+
+static void head_huge(struct x86_bcache *bc)
+{
+	bc->grown = true;
+	madvise(bc, HEAD, MADV_HUGEPAGE);
+	madvise(bc, HEAD, MADV_COLLAPSE);
 }
 
 void x86_bcache_flush(struct x86_cpu *cpu)
@@ -92,6 +116,8 @@ static void *arena_take(struct x86_bcache *bc, size_t size)
 	void *p = bc->at;
 
 	bc->at += (size + 63) & ~63ul;
+	if (bc->at > (uint8_t *)bc + HEAD && !bc->grown)
+		head_huge(bc);
 	return p;
 }
 
@@ -168,11 +194,13 @@ static uint64_t block_lines(const struct x86_block *b)
 
 /* ---- blocks --------------------------------------------------------------------------------- */
 
+/* Neighbours in a page are neighbours in the table, so that they share its cache lines. */
 static unsigned int block_hash(const uint8_t *host, uint32_t mode)
 {
-	uint64_t key = (uintptr_t)host ^ (uint64_t)mode << 56;
+	uint64_t page = (uintptr_t)host >> 12 ^ (uint64_t)mode << 52;
+	unsigned int at = (unsigned int)(page * 0x9e3779b97f4a7c15u >> (64 - BLOCK_BITS));
 
-	return (unsigned int)(key * 0x9e3779b97f4a7c15u >> (64 - BLOCK_BITS));
+	return (at + ((unsigned int)((uintptr_t)host & 0xfff) >> 3)) & (BLOCK_BUCKETS - 1);
 }
 
 /* The running block ends after the present instruction. */

@@ -71,11 +71,11 @@ struct x86_jump {
 #define X86_JUMP_KIND 0xffu		/* its part that is the mode and the CPL */
 	struct x86_block *block;
 };
-#define X86_JUMPS (1u << 14)
+#define X86_JUMPS (1u << 16)	/* a fork and exec in Linux goes through some 20,000 blocks */
 
 static inline struct x86_jump *x86_jump_slot(const struct x86_cpu *cpu, uint64_t linear)
 {
-	return (struct x86_jump *)(void *)cpu->bcache + ((linear ^ linear >> 12) & (X86_JUMPS - 1));
+	return (struct x86_jump *)(void *)cpu->bcache + ((linear ^ linear >> 16) & (X86_JUMPS - 1));
 }
 
 /* x86_block_find() behind the jump cache. Entries exist only for flat code and whole blocks. */
