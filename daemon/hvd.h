@@ -61,7 +61,8 @@ struct hvd {
 	unsigned int ndomains;
 	LIST_HEAD(, snapshot_op) snapshots;	/* that are made, restored, listed or deleted now */
 	unsigned char *uids;		/* of the range: 1 in use */
-	unsigned char cpu_offline[HOST_CPUS_MAX];
+	unsigned char cpu_offline[HOST_CPUS_MAX]; /* taken from domains by a client */
+	unsigned char cpu_absent[HOST_CPUS_MAX];  /* by the host */
 	int lock_fd;
 	uint32_t tsc_khz;		/* the host's, for workers */
 	bool root;			/* may change uids */

@@ -8,6 +8,7 @@
 #include "daemon/domain.h"
 #include "daemon/events.h"
 #include "daemon/guest.h"
+#include "daemon/host_watch.h"
 #include "daemon/hvd.h"
 #include "daemon/jobs.h"
 #include "daemon/log.h"
@@ -90,7 +91,7 @@ static const struct schema cpu_params = { .kind = SCHEMA_OBJECT, .fields = cpu_a
 
 /* A change goes to every worker; the call is answered when all have answered. */
 struct cpu_change {
-	struct api_call *call;
+	struct api_call *call;	/* NULL: the host's own change */
 	unsigned int pending;
 	bool failed;
 	struct api_error err;
@@ -100,9 +101,11 @@ static void cpu_change_put(struct cpu_change *change)
 {
 	if (--change->pending)
 		return;
-	if (change->failed)
+	if (change->failed && change->call)
 		api_fail(change->call, &change->err);
-	else
+	else if (change->failed)
+		log_info("%s", change->err.message);
+	else if (change->call)
 		api_reply(change->call, NULL);
 	free(change);
 }
@@ -124,17 +127,14 @@ static void cpu_answer(struct worker *worker, void *data, json_t *result, const 
 	cpu_change_put(change);
 }
 
-static void cpu_change(struct api_call *call, int cpu, bool online)
+/* call: NULL, or to be answered. -ENOMEM: nothing has happened. */
+static int cpu_tell(struct hvd *hvd, struct api_call *call, int cpu, bool online)
 {
 	struct cpu_change *change = calloc(1, sizeof(*change));
-	struct hvd *hvd = hvd_of(call);
 	struct domain *dom;
 
-	if (!change) {
-		api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "no memory");
-		return;
-	}
-	hvd->cpu_offline[cpu] = !online;
+	if (!change)
+		return -ENOMEM;
 	events_emit(hvd, online ? "host.cpu_online" : "host.cpu_offline", NULL,
 		    json_pack("{s:i}", "cpu", cpu));
 	change->call = call;
@@ -149,6 +149,41 @@ static void cpu_change(struct api_call *call, int cpu, bool online)
 			change->pending--;
 	}
 	cpu_change_put(change);
+	return 0;
+}
+
+static void cpu_change(struct api_call *call, int cpu, bool online)
+{
+	struct hvd *hvd = hvd_of(call);
+
+	/* Before anybody is told: a worker that starts meanwhile reads it. */
+	hvd->cpu_offline[cpu] = !online;
+	if (!cpu_tell(hvd, call, cpu, online))
+		return;
+	hvd->cpu_offline[cpu] = online;
+	api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "no memory");
+}
+
+void host_cpus_follow(struct hvd *hvd, enum host_cpus_how how)
+{
+	cpu_set_t set;
+	int i, n = host_cpus(&set);
+
+	/* Not to know is no reason to take all away. */
+	if (!CPU_COUNT(&set))
+		return;
+	for (i = 0; i < n; i++) {
+		bool absent = !CPU_ISSET(i, &set);
+
+		if (absent == hvd->cpu_absent[i])
+			continue;
+		hvd->cpu_absent[i] = absent;
+		if (how == HOST_CPUS_NOTE || hvd->cpu_offline[i])
+			continue;
+		log_info("the host %s CPU %d", absent ? "has taken away" : "has brought back", i);
+		if (cpu_tell(hvd, NULL, i, !absent))
+			log_err("no memory to tell domains of CPU %d", i);
+	}
 }
 
 static bool cpu_exists(struct api_call *call, int64_t cpu, cpu_set_t *set)

@@ -8,6 +8,7 @@
 #include "daemon/domain.h"
 #include "daemon/domain_config.h"
 #include "daemon/events.h"
+#include "daemon/host_watch.h"
 #include "daemon/jobs.h"
 #include "daemon/log.h"
 #include "daemon/methods.h"
@@ -271,6 +272,7 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
 #define HVD_EVENTS 5
 struct timers {
 	struct event *ev[HVD_EVENTS];
+	struct event *host; /* host_watch.c */
 };
 
 static int timers_up(struct hvd *hvd, struct timers *t)
@@ -288,6 +290,7 @@ static int timers_up(struct hvd *hvd, struct timers *t)
 	for (i = 0; i < 4; i++)
 		if (!t->ev[i] || event_add(t->ev[i], i == 3 ? &trim : NULL))
 			return -ENOMEM;
+	t->host = host_watch_new(hvd);
 	if (sd_watchdog_enabled(0, &usec) <= 0)
 		return 0;
 	/* From the loop, so that a loop that hangs is noticed. */
@@ -304,6 +307,7 @@ static void timers_down(struct timers *t)
 	for (i = 0; i < HVD_EVENTS; i++)
 		if (t->ev[i])
 			event_free(t->ev[i]);
+	host_watch_free(t->host);
 }
 
 /* ---- up and down ------------------------------------------------------------------------------------ */
@@ -481,7 +485,7 @@ static void sandbox_none(struct sandbox *sandbox)
 int supervisor_main(const struct hvd_options *options)
 {
 	static struct hvd hvd;
-	struct timers timers = { { NULL } };
+	struct timers timers = { .host = NULL };
 	char message[512];
 
 	hvd.options = *options;

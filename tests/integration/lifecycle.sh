@@ -93,6 +93,22 @@ if [ "$n" -gt 1 ]; then
 	is "it is offline" "$(res host.cpus '{}' '.cpus|map(select(.online))|length')" $((n - 1))
 	is "the guest runs on" "$(answer a y)" y
 	is "it comes back" "$(err host.cpu_online "{\"cpu\":$last}")" ok
+
+	# The host takes one away: what hvd may use shrinks, and a uevent of the CPU says to look.
+	uevent=/sys/devices/system/cpu/cpu$last/uevent
+	if [ -w "$uevent" ] && command -v taskset >/dev/null; then
+		all=$(taskset -pc "$hvd_pid" | sed 's/.*: //')
+		first=$(res host.cpus '{}' '.cpus|map(select(.online))|first.id')
+		taskset -pc "$first" "$hvd_pid" >/dev/null
+		echo change >"$uevent"
+		is "the host takes a CPU" "$(until_ok 10 grep -q "has taken away CPU $last" "$log" && echo yes)" yes
+		is "domains cannot have it" "$(err host.cpu_offline "{\"cpu\":$last}")" host.cpu_not_found
+		is "the guest runs on" "$(answer a y)" y
+		taskset -pc "$all" "$hvd_pid" >/dev/null
+		echo change >"$uevent"
+		is "and brings it back" "$(until_ok 10 grep -q "has brought back CPU $last" "$log" && echo yes)" yes
+		is "the guest has it" "$(res host.cpus '{}' '.cpus|map(select(.online))|length')" "$n"
+	fi
 else
 	is "the last CPU stays" "$(err host.cpu_offline "{\"cpu\":$last}")" host.cpu_last
 fi
