@@ -52,6 +52,7 @@ enum cli_format {
 	CLI_YESNO,
 	CLI_TIME,    /* seconds since the epoch */
 	CLI_RATE,    /* MiB/s */
+	CLI_SPEED,   /* bytes a second, shown as MiB/s */
 };
 
 struct cli_column {

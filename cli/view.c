@@ -98,6 +98,9 @@ void cli_format(enum cli_format format, json_t *value, char *buf, size_t size)
 	case CLI_RATE:
 		snprintf(buf, size, "%.2f MiB/s", json_number_value(value));
 		break;
+	case CLI_SPEED:
+		snprintf(buf, size, "%.2f MiB/s", json_number_value(value) / 1048576);
+		break;
 	case CLI_TIME:
 		format_time(json_number_value(value), buf, size);
 		break;
@@ -169,7 +172,8 @@ static enum cli_format format_by_name(const char *name)
 	} rules[] = {
 		{ "_ns", CLI_NS },     { "_ms", CLI_MS },   { "memory", CLI_BYTES },
 		{ "_bytes", CLI_BYTES }, { "gpa", CLI_HEX }, { "_mibps", CLI_RATE },
-		{ "timestamp", CLI_TIME },
+		{ "timestamp", CLI_TIME }, { "bandwidth", CLI_SPEED }, { "_bytes_per_s", CLI_SPEED },
+		{ "working_set", CLI_BYTES },
 	};
 	size_t n = strlen(name);
 

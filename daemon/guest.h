@@ -47,6 +47,7 @@ struct guest {
 	struct guest_snapshot *snapshot;	/* that is being taken; NULL: none */
 	struct guest_upgrade *upgrade;	/* to or from another worker; NULL: none is under way */
 	bool upgraded;			/* it came from another worker */
+	json_t *figures;		/* that worker's, when it gave the guest away; NULL: none */
 	enum domain_state state;
 	enum domain_reason reason;
 	char detail[160];

@@ -30,6 +30,7 @@ struct guest_migration {
 	int wake_fd;			/* the migration's thread: it has ended */
 	struct event *wake_event;
 	char id[2 * HV_MIGRATE_ID_SIZE + 1];
+	char peer[256];			/* source: the URI, for a hvd that has no record of it */
 	bool incoming;
 	bool stopped;			/* source: we paused the guest for it; it runs again after a failure */
 	bool run;			/* destination: it was stopped so, and is to run here */
@@ -95,9 +96,9 @@ json_t *guest_migration_report(struct guest *g)
 
 	if (!m || !m->mig || hv_migrate_info(m->mig, &info))
 		return NULL;
-	report = json_pack("{s:s,s:b,s:s,s:b,s:s,s:b}", "id", m->id, "incoming", m->incoming, "status",
-			   status_names[info.status], "may_run", info.may_run, "error", why(&info),
-			   "switched", info.downtime_us > 0);
+	report = json_pack("{s:s,s:b,s:s,s:b,s:s,s:b,s:s}", "id", m->id, "incoming", m->incoming,
+			   "status", status_names[info.status], "may_run", info.may_run, "error",
+			   why(&info), "switched", info.downtime_us > 0, "peer", m->peer);
 	return report;
 }
 
@@ -288,7 +289,7 @@ struct migrate_args {
 	json_t *params;
 	bool live, verify, run;
 	int64_t stall_ms;
-	const char *id, *fault;
+	const char *id, *peer, *fault;
 };
 static const struct schema stall_schema = { .kind = SCHEMA_INT, .min = 0, .max = 3600000 };
 static const struct schema_field migrate_fields[] = {
@@ -299,6 +300,7 @@ static const struct schema_field migrate_fields[] = {
 	SCHEMA_FIELD(struct migrate_args, run, &schema_bool, 0, "Destination: run it afterwards."),
 	SCHEMA_FIELD(struct migrate_args, stall_ms, &stall_schema, 0, "A peer without bytes is lost."),
 	SCHEMA_FIELD(struct migrate_args, id, &schema_string, SCHEMA_REQUIRED, "32 hexadecimal digits."),
+	SCHEMA_FIELD(struct migrate_args, peer, &schema_string, 0, "Source: where it goes.", .dflt = ""),
 	SCHEMA_FIELD(struct migrate_args, fault, &schema_string, 0, "For tests: what is to go wrong."),
 	{ 0 }
 };
@@ -416,6 +418,7 @@ static void migrate_begin(struct api_call *call, const struct migrate_args *args
 	}
 	m->run = args->run;
 	snprintf(m->id, sizeof(m->id), "%s", args->id);
+	snprintf(m->peer, sizeof(m->peer), "%s", args->peer);
 	params_merge(&m->params, args->params);
 	g->migration_starting = m;
 	if (engine_call_submit_data(call, args, migrate_run, migrate_done, m)) {

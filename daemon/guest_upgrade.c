@@ -20,6 +20,7 @@
 #include "daemon/guest.h"
 #include "daemon/guest_migrate.h"
 #include "daemon/log.h"
+#include "daemon/vm_figures.h"
 #include "hv/hv.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@
 #define TAKE_MS	   5000u	/* the guest stands still at most so long */
 #define EXPECT_MS  20000u	/* for the state to come */
 #define FIRST_US   200000u	/* for the first instruction, to be told: hosts can be busy */
-#define JSON_MAX   (64u << 10)
+#define JSON_MAX   (1u << 20)
 #define IMAGE_MAX  (16u << 20)	/* of hv_machine_save_state() */
 #define MSG_MAGIC  0x31557668u	/* "hvU1": another form of messages is another magic */
 
@@ -309,6 +310,8 @@ static void give_run(struct engine_call *op)
 		ret = hv_machine_give(op->machine, &sink, &u->ran, u->error);
 	if (!ret) {
 		json_object_set_new(u->json, "ran", json_boolean(u->ran));
+		json_object_set_new(u->json, "figures",
+				    figures_to_leave(op->machine, u->guest->figures));
 		/* Nobody would do with the guest what its last words ask for. */
 		if (vm_events_total(u->guest) != u->events_before)
 			snprintf(u->error, sizeof(u->error), "the guest ends or resets just now");
@@ -617,6 +620,7 @@ static void take_over_state(struct guest *g, const json_t *json)
 	g->reboot_asked = json_is_true(json_object_get(json, "reboot_asked"));
 	snprintf(g->detail, sizeof(g->detail), "%s", detail ? detail : "");
 	g->upgraded = true;
+	g->figures = json_incref(json_object_get(json, "figures"));
 	vm_watch_events(g);
 }
 

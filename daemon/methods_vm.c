@@ -84,7 +84,8 @@ static void stats_run(struct engine_call *op)
 			       (json_int_t)hv_machine_first_instruction_ns(op->machine),
 			       "console_bytes", (json_int_t)console_bytes(op->guest->console),
 			       "max_rss_bytes", (json_int_t)usage.ru_maxrss * 1024, "vcpus",
-			       vcpu_list_json(op->machine), "mmu", mmu_figures_json(&mmu));
+			       vcpu_list_json(op->machine, op->guest->figures), "mmu",
+			       mmu_figures_json(&mmu, op->guest->figures));
 }
 
 static void method_stats(struct api_call *call, const void *args)

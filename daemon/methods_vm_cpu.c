@@ -141,7 +141,7 @@ static void mmu_stats_run(struct engine_call *op)
 	if (ret)
 		engine_fail_errno(op, ret, "cannot read the MMU's figures");
 	else
-		op->result = mmu_figures_json(&figures);
+		op->result = mmu_figures_json(&figures, op->guest->figures);
 }
 
 static void method_mmu_stats(struct api_call *call, const void *args)
@@ -159,7 +159,7 @@ static const struct schema vcpus_result = { .kind = SCHEMA_OBJECT, .fields = vcp
 
 static void vcpu_list_run(struct engine_call *op)
 {
-	op->result = json_pack("{s:o}", "vcpus", vcpu_list_json(op->machine));
+	op->result = json_pack("{s:o}", "vcpus", vcpu_list_json(op->machine, op->guest->figures));
 }
 
 static void method_vcpu_list(struct api_call *call, const void *args)

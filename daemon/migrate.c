@@ -227,7 +227,7 @@ struct report_args {
 	const char *id;
 	bool incoming, may_run, switched;
 	int status;
-	const char *error;
+	const char *error, *peer;
 };
 static const struct schema engine_schema = { .kind = SCHEMA_ENUM, .values = engine_names };
 static const struct schema_field report_fields[] = {
@@ -237,6 +237,8 @@ static const struct schema_field report_fields[] = {
 	SCHEMA_FIELD(struct report_args, may_run, &schema_bool, SCHEMA_REQUIRED, "The guest is ours."),
 	SCHEMA_FIELD(struct report_args, switched, &schema_bool, SCHEMA_REQUIRED, "It was stopped."),
 	SCHEMA_FIELD(struct report_args, error, &schema_string, SCHEMA_REQUIRED, "Why, or empty."),
+	SCHEMA_FIELD(struct report_args, peer, &schema_string, 0, "Of a source: where it goes.",
+		     .dflt = ""),
 	{ 0 }
 };
 static const struct schema report_schema = { .kind = SCHEMA_OBJECT, .fields = report_fields };
@@ -319,6 +321,9 @@ void migration_adopted(struct hvd *hvd, struct domain *dom, json_t *report)
 		if (m)
 			m->status = MIGRATION_ACTIVE;
 	}
+	/* Its record may not have been written: the disk was full. */
+	if (report && m && !m->peer[0])
+		snprintf(m->peer, sizeof(m->peer), "%s", args.peer);
 	if (report && m)
 		report_apply(hvd, dom, &args);
 	/* The worker never heard of it, or has said all that it will. */

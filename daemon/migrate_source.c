@@ -298,7 +298,8 @@ static void out_send(struct migration *m, struct domain *dom, struct peer_op *op
 	json_t *args = m->args;
 	struct worker_job_request r = {
 		.kind = &migrate_job_kind, .method = "worker.migrate", .fds = op->fds, .nfds = op->nfds,
-		.params = json_pack("{s:s,s:O,s:O*,s:O*,s:O*}", "id", m->id, "params", args, "live",
+		.params = json_pack("{s:s,s:s,s:O,s:O*,s:O*,s:O*}", "id", m->id, "peer", m->peer, "params",
+				    args, "live",
 				    json_object_get(args, "live"), "verify",
 				    json_object_get(args, "verify"), "stall_ms",
 				    json_object_get(args, "stall_ms")),

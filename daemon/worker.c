@@ -317,6 +317,7 @@ static void guest_fini(struct guest *g)
 	api_table_fini(&g->table);
 	event_base_free(g->base);
 	json_decref(g->jobs_unheard);
+	json_decref(g->figures);
 	json_decref(g->config_json);
 }
 

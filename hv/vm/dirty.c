@@ -71,7 +71,7 @@ int dirty_vm_create(struct hv_vm *vm)
 	 * Cursor 0 means all pages. A guest may go on in another VM of this host: cursors that
 	 * the first gave are older than any of the second's, as readings take longer than this.
 	 */
-	atomic_init(&vm->dirty->epoch, hv_clock_ns() / 1000 + 1);
+	atomic_init(&vm->dirty->epoch, hv_clock_realtime_ns() / 1000 + 1);
 	return 0;
 }
 

@@ -2,7 +2,8 @@
 # A guest that checks its memory, its clocks and its timers all the time goes back and
 # forth between two daemons. MIGRATE_MOVES (6) times for each number of vCPUs in
 # MIGRATE_CPUS ("2"), on vmx, on svm, and from the one to the other and back; MIGRATE_WAYS
-# ("vmx-vmx svm-svm vmx-svm") are others.
+# ("vmx-vmx svm-svm vmx-svm") are others, MIGRATE_PAGES (128) what each vCPU writes, MIGRATE_ARGS
+# more options of hvctl migrate: "--downtime 20" for what is too slow for less.
 . "$HVD_SRCDIR/tests/integration/migrate_lib.sh"
 moves=${MIGRATE_MOVES:-6}
 start_daemon a
@@ -14,7 +15,7 @@ vendor_config() { # VENDOR: the guest's definition
 down() { jq -r '.statistics.downtime_ms'; }
 
 for cpus in ${MIGRATE_CPUS:-2}; do
-	guest_file "$cpus" 128 1000 1
+	guest_file "$cpus" "${MIGRATE_PAGES:-128}" 1000 1
 	for way in ${MIGRATE_WAYS:-vmx-vmx svm-svm vmx-svm}; do
 		at_a=${way%-*} at_b=${way#*-}
 		vendor_config "$at_a" >"$top/to_a.json"
@@ -27,7 +28,8 @@ for cpus in ${MIGRATE_CPUS:-2}; do
 		while [ $n -lt "$moves" ]; do
 			there=$([ $here = a ] && echo b || echo a)
 			use $here
-			set -- --config "$top/to_$there.json" --persistent --streams $((n % 3 + 1)) --compress $((n % 2))
+				# shellcheck disable=SC2086 # options
+			set -- ${MIGRATE_ARGS:-} --config "$top/to_$there.json" --persistent --streams $((n % 3 + 1)) --compress $((n % 2))
 			[ $((n % 5)) != 0 ] || set -- "$@" --verify
 			ctl --json migrate g "$(uri $there)" "$@" >"$top/job" 2>"$top/why" || break
 			down <"$top/job" >>"$top/down"

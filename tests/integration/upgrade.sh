@@ -24,6 +24,8 @@ rm "$top/kernel.bin"
 put a then
 cursor=$(res dirtylog.start '{"domain":"a"}' .cursor)
 before=$(pid_of a)
+counters() { res domain.stats '{"domain":"a"}' '|[.vcpus[0].instructions,.vcpus[0].pio,.vcpus[0].run_ns,.mmu.faults]'; }
+counted=$(counters)
 one=$(upgrade a)
 is "an upgrade" "$(echo "$one" | name_of)" ok
 echo "# $(echo "$one" | jq -c .result)"
@@ -31,6 +33,7 @@ is "another process" "$([ "$(pid_of a)" != "$before" ] && echo yes)" yes
 is "as the answer says" "$(echo "$one" | jq -c '.result|[.previous_pid,.pid]')" "[$before,$(pid_of a)]"
 is "in the same state" "$(state_of a)" "running booted"
 is "with its memory" "$(get a)" then
+is "and counters that go on" "$(jq -cn "[$counted,$(counters)]|transpose|all(.[0]>0 and .[1]>=.[0])")" true
 is "and the console's history" "$(typed a "" | head -c 5)" ready
 goes_on a "it runs on"
 is "the old worker ends" "$(until_ok 10 eval "! kill -0 $before" && echo yes)" yes
