@@ -382,6 +382,8 @@ static void starve(void)
 {
 	struct mmu_pool *pool = &m->vm->mmu->pool;
 
+	/* What the zap worker still has would come back to the pool meanwhile. */
+	mmu_zap_flush(m->vm->mmu);
 	mmu_cache_drain(pool, &m->v[0].vcpu->mmu->cache);
 	while (pool->nr_free)
 		assert_int_equal(mmu_cache_fill(pool, &held, held.count + 1), 0);
