@@ -95,11 +95,16 @@ struct hv_vm {
 	struct hv_mutex slots_lock;
 	struct hv_mutex slots_arch_lock;
 	struct hv_slot_sets *slot_sets;		/* [S] both sets of each, hv/vm/memslot_update.c */
-	/* Read at each access, and the locks around it are written at each update: a line of its own. */
-	struct hv_memslots *memslots[HV_ADDRESS_SPACE_NUM] /* [R] the active sets */
-		__attribute__((aligned(64)));
+	/*
+	 * Read at each access, while the locks around it are written at each update: a line of its own.
+	 * (By room, not by alignment: that would be the struct's too, and the end of a walk over
+	 * vm_list is no aligned address.)
+	 */
+	char pad_before_memslots[64];
+	struct hv_memslots *memslots[HV_ADDRESS_SPACE_NUM]; /* [R] the active sets */
+	char pad_behind_memslots[64];
 
-	struct hv_spinlock mn_invalidate_lock __attribute__((aligned(64)));
+	struct hv_spinlock mn_invalidate_lock;
 	unsigned long mn_active_invalidate_count; /* [N] */
 	bool mn_update_waits;			/* [N] slots_publish() waits for it to be 0 */
 	struct hv_cond mn_cond;			/* [N] the count became 0, or nobody waits for it */
