@@ -431,6 +431,7 @@ static void code_over_address_spaces(void **state)
 	};
 	struct env *e = env_create();
 	unsigned int i;
+	uint64_t data;
 
 	(void)state;
 	code_page(e, 3);
@@ -449,6 +450,10 @@ static void code_over_address_spaces(void **state)
 		e->cpu->rip = ENV_CODE;
 		e->cpu->gpr[X86_RAX] = 0;
 		x86_intercept_set(e->cpu, (enum x86_intercept)(X86_ICPT_EXC + X86_PF), true);
+		/* Right to the second block, by a translation that is there and good for data alone. */
+		e->cpu->gpr[X86_RBX] = rounds[i].nx ? 0x2000004 : 0x2000000;
+		if (rounds[i].nx)
+			assert_int_equal(x86_lin_read(e->cpu, 0x2000000, &data, 8), X86_OK);
 		assert_int_equal(x86_run(e->cpu, 100), X86_RUN_EXIT);
 		if (rounds[i].nx) {
 			assert_int_equal(e->last, X86_ICPT_EXC + X86_PF);
