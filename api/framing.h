@@ -22,7 +22,7 @@
 
 #define FRAME_LINE_MAX	  (4u << 20)	/* bytes of a line without its newline */
 #define FRAME_DEPTH_MAX	  64		/* nested arrays and objects */
-#define FRAME_FDS_MAX	  16		/* descriptors of one line */
+#define FRAME_FDS_MAX	  17		/* descriptors of one line */
 #define FRAME_FDS_PENDING 32		/* descriptors that no line has taken yet */
 #define FRAME_OUT_MAX	  (16u << 20)	/* bytes that wait for the peer to read */
 

@@ -28,6 +28,7 @@ struct guest_migration {
 	struct hv_migrate_params params;
 	json_t *later;			/* domain.migrate_set while it starts; NULL: none came */
 	int wake_fd;			/* the migration's thread: it has ended */
+	int ran_fd;			/* destination: hvd's, to know of a dead worker; -1: none */
 	struct event *wake_event;
 	char id[2 * HV_MIGRATE_ID_SIZE + 1];
 	char peer[256];			/* source: the URI, for a hvd that has no record of it */
@@ -229,6 +230,16 @@ static void on_end(void *ctx)
 		return;
 }
 
+/* On any thread, before the guest may run: whoever finds us dead later can see it. */
+static void on_takes(void *ctx)
+{
+	struct guest_migration *m = ctx;
+	const uint64_t one = 1;
+
+	if (m->ran_fd >= 0 && write(m->ran_fd, &one, sizeof(one)) < 0)
+		log_warning("hvd cannot be told that the guest runs: %s", strerror(errno));
+}
+
 /* ---- life ------------------------------------------------------------------------------------- */
 
 static void migration_free(struct guest_migration *m)
@@ -247,6 +258,8 @@ static void migration_free(struct guest_migration *m)
 	if (m->wake_fd >= 0)
 		close(m->wake_fd);
 	json_decref(m->later);
+	if (m->ran_fd >= 0)
+		close(m->ran_fd);
 	free(m);
 }
 
@@ -269,6 +282,7 @@ static struct guest_migration *migration_new(struct guest *g, bool incoming)
 	if (!m)
 		return NULL;
 	m->g = g;
+	m->ran_fd = -1;
 	m->incoming = incoming;
 	m->job.kind = incoming ? "migrate_incoming" : "migrate";
 	m->job.unit = "bytes";
@@ -355,8 +369,9 @@ static void migrate_run(struct engine_call *op)
 	const struct migrate_args *args = op->args;
 	struct guest_migration *m = op->data;
 	struct hv_migrate_config config = {
-		.fds = op->call->fds, .nr_fds = op->call->nfds, .verify = args->verify,
-		.stall_ms = args->stall_ms, .params = m->params, .done = on_end, .ctx = m, .fault = args->fault,
+		.fds = op->call->fds, .nr_fds = op->call->nfds - m->incoming, .verify = args->verify,
+		.stall_ms = args->stall_ms, .params = m->params, .takes = on_takes,
+		.done = on_end, .ctx = m, .fault = args->fault,
 	};
 	char error[HV_ERROR_SIZE] = "";
 	unsigned int i, byte;
@@ -407,6 +422,10 @@ static void migrate_begin(struct api_call *call, const struct migrate_args *args
 
 	if (!guest_has_machine(call))
 		return;
+	if (call->nfds < 1U + incoming) {
+		api_fail_text(call, API_E_INVALID_PARAMS, "connections are needed");
+		return;
+	}
 	if (g->migration_starting || guest_migration_holds(g)) {
 		api_fail_text(call, API_E_JOB_CONFLICT, "it is being migrated already");
 		return;
@@ -415,6 +434,10 @@ static void migrate_begin(struct api_call *call, const struct migrate_args *args
 	if (!m) {
 		api_fail_text(call, API_E_RESOURCE_EXHAUSTED, "no memory");
 		return;
+	}
+	if (incoming) {
+		m->ran_fd = call->fds[call->nfds - 1];
+		call->fds[call->nfds - 1] = -1;
 	}
 	m->run = args->run;
 	snprintf(m->id, sizeof(m->id), "%s", args->id);
@@ -634,7 +657,9 @@ static void worker_migrate_measure(struct api_call *call, const void *args)
 const struct api_method guest_migrate_rows[] = {
 	ROW("worker.migrate", "Send the guest over these connections.", &migrate_schema,
 	    sizeof(struct migrate_args), API_TAKES_FDS, worker_migrate),
-	ROW("worker.migrate_accept", "Take the guest from these connections.", &migrate_schema,
+	ROW("worker.migrate_accept",
+	    "Take the guest from these connections; the last descriptor is written to before it runs.",
+	    &migrate_schema,
 	    sizeof(struct migrate_args), API_TAKES_FDS, worker_migrate_accept),
 	ROW("worker.migrate_resolve", "Settle a doubt over a new connection.", NULL, 0,
 	    API_TAKES_FDS | API_BLOCKS, worker_migrate_resolve),

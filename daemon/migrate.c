@@ -44,6 +44,8 @@ static void migration_free(struct migration *m)
 	while (m->nfds > 0)
 		close(m->fds[--m->nfds]);
 	migrate_onward_drop(m);
+	if (m->ran_fd >= 0)
+		close(m->ran_fd);
 	if (m->timer)
 		event_free(m->timer);
 	json_decref(m->args);
@@ -86,6 +88,7 @@ struct migration *migration_new(struct hvd *hvd, const char *id, bool incoming,
 	if (!m)
 		return NULL;
 	m->hvd = hvd;
+	m->ran_fd = -1;
 	m->incoming = incoming;
 	snprintf(m->id, sizeof(m->id), "%s", id);
 	snprintf(m->domain, sizeof(m->domain), "%s", domain);
@@ -275,19 +278,28 @@ bool migration_forbids_start(const struct domain *dom)
 	return m && !m->incoming && !migration_over(m);
 }
 
+void migration_completed(struct migration *m, struct domain *dom)
+{
+	bool was = m->status == MIGRATION_COMPLETED;
+
+	migration_set_status(m, MIGRATION_COMPLETED, NULL);
+	if (!was)
+		definition_stays(m, dom);
+}
+
 static void report_apply(struct hvd *hvd, struct domain *dom, const struct report_args *r)
 {
 	struct migration *m = dom->migration;
 	enum migration_status status = engine_status[r->status];
-	bool was = m && m->status == MIGRATION_COMPLETED;
 
 	(void)hvd;
 	if (!m || m->incoming != r->incoming || strcmp(m->id, r->id))
 		return;
 	m->switched = m->switched || r->switched;
-	migration_set_status(m, status, r->error);
-	if (status == MIGRATION_COMPLETED && !was)
-		definition_stays(m, dom);
+	if (status == MIGRATION_COMPLETED)
+		migration_completed(m, dom);
+	else
+		migration_set_status(m, status, r->error);
 }
 
 /* What an earlier hvd began: nobody else will end it. */
@@ -355,17 +367,23 @@ const struct api_method methods_worker_migration[] = {
 };
 
 /*
- * A worker that died may have been told to run the guest in its last moment. A source that
- * has committed asks, and does not take the guest up again on a guess: where it had gone on
- * already it would meet disks of another time. One that has not committed does not ask.
+ * Whether it ran the guest decides what the source may do with its own: one that went on
+ * from where the destination's had gone on already would meet disks of another time.
  */
 static void incoming_worker_gone(struct migration *m, struct domain *dom)
 {
-	bool unsure = m->status != MIGRATION_SETUP;
+	uint64_t ran = 0;
 
-	migration_set_status(m, unsure ? MIGRATION_UNKNOWN : MIGRATION_DIED,
-			     unsure ? "its worker died, and nobody saw whether it ran the guest" :
-				     "its worker died before it ran the guest");
+	if (m->ran_fd < 0 && m->status != MIGRATION_SETUP) {
+		migration_set_status(m, MIGRATION_UNKNOWN,
+				     "its worker died, and this hvd does not know whether it ran the guest");
+		return;
+	}
+	if (m->ran_fd >= 0 && read(m->ran_fd, &ran, sizeof(ran)) == sizeof(ran)) {
+		migration_set_status(m, MIGRATION_COMPLETED, NULL);
+		return;
+	}
+	migration_set_status(m, MIGRATION_DIED, "its worker died before it ran the guest");
 	if (domain_state_has_machine(dom->state))
 		domain_state_set(m->hvd, dom, DOMAIN_SHUTDOWN, REASON_FAILED, m->error);
 }

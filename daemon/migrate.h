@@ -64,9 +64,10 @@ struct migration {
 	struct peer_op *op;		/* a thread speaks to the peer; NULL: none */
 	bool aborted;
 	struct api_call *resolve;	/* domain.migrate_resolve that waits; NULL: none */
-	/* The destination's, until its worker has them. */
-	int fds[HV_MIGRATE_STREAMS_MAX];
+	/* The destination's, until its worker has them; with ran_fd's copy. */
+	int fds[HV_MIGRATE_STREAMS_MAX + 1];
 	unsigned int nfds;
+	int ran_fd;			/* an eventfd that its worker writes to before it runs; -1: none */
 	bool run;			/* run it, although it comes paused */
 	int64_t stall_ms;
 	struct event *timer;
@@ -83,6 +84,8 @@ struct migration *migration_find(struct hvd *hvd, const char *id);
 /* Neither ended nor in doubt is over. */
 bool migration_over(const struct migration *m);
 void migration_set_status(struct migration *m, enum migration_status status, const char *error);
+/* The worker of @dom has said so. */
+void migration_completed(struct migration *m, struct domain *dom);
 struct domain *migration_domain(const struct migration *m);
 json_t *migration_summary(const struct migration *m);
 extern const struct schema migration_summary_schema;

@@ -13,11 +13,13 @@
 #include "daemon/worker_link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -167,7 +169,15 @@ static void in_accept(struct migration *m, struct domain *dom)
 	};
 	struct api_error err;
 
+	m->ran_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	m->fds[r.nfds++] = fcntl(m->ran_fd, F_DUPFD_CLOEXEC, 3);
 	m->nfds = 0;
+	if (m->fds[r.nfds - 1] < 0) {
+		json_decref(r.params);
+		api_close_fds(m->fds, r.nfds - 1);
+		migrate_in_fail(m, "no descriptor is free");
+		return;
+	}
 	m->status = MIGRATION_ACTIVE;
 	migrate_add_fault(r.params, "destination");
 	evtimer_del(m->timer);
@@ -237,6 +247,8 @@ static bool in_ended(struct hvd *hvd, struct domain *dom, struct job *job,
 	if (!m || !m->incoming)
 		return false;
 	m->job = NULL;
+	if (!err)
+		migration_completed(m, dom);
 	if (err && !report && dom->worker)
 		migrate_in_fail(m, err->message);
 	migrate_onward(m);

@@ -244,6 +244,8 @@ static bool out_ended(struct hvd *hvd, struct domain *dom, struct job *job,
 		return false;
 	m->job = job;
 	if (!err) {
+		/* A hvd that was adopting the worker just then may have missed worker.migration. */
+		migration_completed(m, dom);
 		/* Whoever waits for it may send the guest back at once: not before we have let it go. */
 		if (dom->worker)
 			return true;

@@ -465,6 +465,11 @@ struct hv_migrate_config {
 	uint8_t id[HV_MIGRATE_ID_SIZE]; /* source: of this migration; a random one */
 	struct hv_migrate_params params;
 	const char *fault; /* tests: see hv/migrate/fault.h; NULL: none */
+	/*
+	 * Destination: the guest is this side's, and may run from the return of this on. Not in
+	 * need of any lock of the caller's, since it may run in any call. May be NULL.
+	 */
+	void (*takes)(void *ctx);
 	/* Once, when it has ended in whatever way; on the migration's thread. May be NULL. */
 	void (*done)(void *ctx);
 	void *ctx;

@@ -29,6 +29,7 @@ struct hv_migration {
 	struct stream stream;	      /* the thread's; then the caller's of resolve */
 	struct stream_params params;
 	struct stream_progress progress;
+	void (*takes)(void *ctx);     /* [I] */
 	void (*done)(void *ctx);      /* [I] */
 	void *ctx;		      /* [I] */
 	int stop_fd;		      /* [I] */
@@ -54,6 +55,15 @@ static void op_resume(void *ctx)
 	struct hv_migration *mig = ctx;
 
 	machine_resume_held(mig->m, mig->stream.guest_ran);
+}
+
+static void op_run(void *ctx)
+{
+	struct hv_migration *mig = ctx;
+
+	if (mig->takes)
+		mig->takes(mig->ctx);
+	op_resume(mig);
 }
 
 static int op_save(void *ctx, struct rec_writer *w, struct migrate_error *error)
@@ -89,7 +99,7 @@ static const struct stream_ops machine_stream_ops = {
 	.save = op_save,
 	.throttle = op_throttle,
 	.load = op_load,
-	.run = op_resume,
+	.run = op_run,
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -194,6 +204,7 @@ static int migration_new(struct hv_machine *m, const struct hv_migrate_config *c
 		return fail(error, -ENOMEM, "out of memory");
 	mig->m = m;
 	mig->incoming = incoming;
+	mig->takes = incoming ? config->takes : NULL;
 	mig->done = config->done;
 	mig->ctx = config->ctx;
 	hv_spinlock_init(&mig->lock, HV_LC_LEAF);
@@ -450,7 +461,7 @@ int hv_migrate_gone(struct hv_migration *mig)
 	else
 		err = stream_step(&mig->stream, HANDOVER_EV_GONE);
 	if (!err)
-		op_resume(mig);
+		op_run(mig);
 	resolve_end(mig);
 	return err;
 }

@@ -125,7 +125,7 @@ judge() {
 		runs="$runs, $(said $runs) $(info_of $runs .exit_code)"
 		is "$side $moment $action: one side runs it, and it is well" "${runs#?}" ", shutoff (debug_exit) 0"
 		;;
-	\ shutoff\ \(migrated\)) is "$side $moment $action: it died with its worker, there" "$(said b)" "shutoff (failed)" ;;
+	\ shutoff\ \(migrated\)) is "$side $moment $action: it died with its worker, there" "$(said b)" "crashed (worker_died)" ;;
 	\ crashed*) is "$side $moment $action: it died with its worker" "$(said b)" "shutoff (failed)" ;;
 	*) is "$side $moment $action: one side runs it" "$runs of $was" "a or b" ;;
 	esac
