@@ -98,8 +98,8 @@ static struct {
 static int here;
 static json_int_t job;
 
-/* The result, to be freed; NULL: it failed. */
-static json_t *call(int fd, const char *method, const char *params)
+/* The result, to be freed; NULL: it failed, and *why is the error's name. */
+static json_t *try(int fd, const char *method, const char *params, char why[64])
 {
 	char line[1024];
 	json_t *answer, *result;
@@ -108,9 +108,18 @@ static json_t *call(int fd, const char *method, const char *params)
 		 method, params);
 	answer = raw_call(fd, line);
 	result = json_incref(json_object_get(answer, "result"));
-	if (!result)
-		fprintf(stderr, "%s: %s\n", method, answer_name(answer));
+	snprintf(why, 64, "%s", answer_name(answer));
 	json_decref(answer);
+	return result;
+}
+
+static json_t *call(int fd, const char *method, const char *params)
+{
+	char why[64];
+	json_t *result = try(fd, method, params, why);
+
+	if (!result)
+		fprintf(stderr, "%s: %s\n", method, why);
 	return result;
 }
 
@@ -160,10 +169,12 @@ static int base64_value(char c)
 	return p ? (int)(p - digits) : 0;
 }
 
+/* Fails without a word: a guest that has just left cannot be asked. */
 static int hvd_progress(struct progress *out)
 {
-	json_t *result = call(daemons[here].fd, "memory.read",
-			      "{\"domain\":\"g\",\"gpa\":32768,\"size\":16}");
+	char why[64];
+	json_t *result = try(daemons[here].fd, "memory.read",
+			     "{\"domain\":\"g\",\"gpa\":32768,\"size\":16}", why);
 	const char *text = json_string_value(json_object_get(result, "data"));
 	uint8_t bytes[18] = { 0 };
 	size_t i;
