@@ -121,8 +121,8 @@ calibrate:
 2:	movl	$1000, %ecx
 	call	compute
 	incl	%esi
-	cmpl	TICKS, %ebx
-	jne	2b
+	cmpl	TICKS, %ebx			/* several may come at once */
+	jg	2b
 	imull	$1000 * 5 / 100, %esi, %eax	/* hundreds of loops a second */
 	xorl	%edx, %edx
 	movl	$RATE / 100, %ecx
