@@ -87,12 +87,12 @@ static void tsan_period_ended(void)
 
 /*
  * Each look at what readers have seen takes a cache line from them, and so does each number: for one
- * grace period a reader pays some 300 ns. Grace periods that have to look at readers come
+ * grace period a reader pays 300 to 400 ns. Grace periods that have to look at readers come
  * one in 50 times that, so that updates one after the other leave readers 98 % of their time; but a
  * few in a row need not wait, or a slot's deletion, which takes two, would be slow for the
  * sake of those who delete a thousand.
  */
-#define PACE_NS	   15000
+#define PACE_NS	   20000
 #define IN_A_ROW   8
 #define PATIENCE_NS 30000 /* until readers are asked, which costs about as much */
 

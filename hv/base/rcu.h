@@ -166,7 +166,7 @@ static inline bool hv_rcu_read_held(void)
 /*
  * Waits until every section that is in progress has ended. Sleeps. Not inside
  * a section, nor with a GP_INSIDE lock held. It takes less than a microsecond if no other thread
- * has been in a section lately, a few if they come and go (some fifteen, if grace periods come one
+ * has been in a section lately, a few if they come and go (some twenty, if grace periods come one
  * after the other), longer if one stays.
  */
 void hv_synchronize_rcu_at(const char *file, int line);
