@@ -2,7 +2,7 @@
 /*
  * mmu.* and vcpu.*: run in the worker, on the engine thread.
  */
-#include "daemon/methods.h"
+#include "daemon/methods_vm.h"
 
 #include "daemon/guest.h"
 #include "daemon/vm_figures.h"
@@ -15,16 +15,6 @@
 
 #define ROOTS_MAX 4096
 #define EXITS_MAX 512
-
-#define ERRORS(...) \
-	API_ERRORS(API_E_DOMAIN_NOT_FOUND, API_E_DOMAIN_WRONG_STATE, API_E_PEER_LOST, \
-		   API_E_UNSUPPORTED, ##__VA_ARGS__)
-
-struct name_args {
-	const char *domain;
-};
-static const struct schema_field name_fields[] = { FIELD_DOMAIN(struct name_args), { 0 } };
-static const struct schema name_params = { .kind = SCHEMA_OBJECT, .fields = name_fields };
 
 /* ---- MMU ------------------------------------------------------------------------------- */
 
@@ -447,11 +437,6 @@ static void method_set(struct api_call *call, const void *args)
 	else
 		engine_call_submit(call, args, set_run, NULL);
 }
-
-#define ROW(name_, summary_, params_, result_, args_, privilege_, handler_) \
-	.name = name_, .summary = summary_, .params = params_, .result = result_, \
-	.args_size = sizeof(args_), .privilege = privilege_, .flags = API_FORWARD, \
-	.handler = handler_
 
 const struct api_method methods_vm_cpu[] = {
 	{

@@ -2,7 +2,7 @@
 /*
  * dirtylog.*: run in the worker, on the engine thread.
  */
-#include "daemon/methods.h"
+#include "daemon/methods_vm.h"
 
 #include "daemon/guest.h"
 #include "daemon/vm_figures.h"
@@ -15,22 +15,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGE_BYTES	4096
 #define RANGES_MAX	65536		/* ranges of one dirtylog.read: below the line limit */
 #define RANGES_STEP	1024
-#define GPA_MAX		(INT64_C(1) << 52)
-
-#define ERRORS(...) \
-	API_ERRORS(API_E_DOMAIN_NOT_FOUND, API_E_DOMAIN_WRONG_STATE, API_E_PEER_LOST, \
-		   API_E_UNSUPPORTED, ##__VA_ARGS__)
 
 static const struct schema gpa_schema = { .kind = SCHEMA_U64, .max = GPA_MAX };
-
-struct name_args {
-	const char *domain;
-};
-static const struct schema_field name_fields[] = { FIELD_DOMAIN(struct name_args), { 0 } };
-static const struct schema name_params = { .kind = SCHEMA_OBJECT, .fields = name_fields };
 
 static const struct schema_field cursor_fields[] = {
 	SCHEMA_RESULT("cursor", &schema_u64, SCHEMA_REQUIRED, "For dirtylog.read."),
@@ -275,11 +263,6 @@ static void method_log_clear(struct api_call *call, const void *args)
 {
 	engine_call_submit(call, args, log_clear_run, NULL);
 }
-
-#define ROW(name_, summary_, params_, result_, args_, privilege_, handler_) \
-	.name = name_, .summary = summary_, .params = params_, .result = result_, \
-	.args_size = sizeof(args_), .privilege = privilege_, .flags = API_FORWARD, \
-	.handler = handler_
 
 const struct api_method methods_vm_dirtylog[] = {
 	{

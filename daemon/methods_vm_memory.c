@@ -2,7 +2,7 @@
 /*
  * memslot.*, memory.*: run in the worker, on the engine thread.
  */
-#include "daemon/methods.h"
+#include "daemon/methods_vm.h"
 
 #include "daemon/base64.h"
 #include "daemon/guest.h"
@@ -17,27 +17,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE_BYTES	4096
 #define SLOTS_MAX	65536
 #define COPY_MAX	(2 << 20)	/* bytes of one memory.read or memory.write, as text */
 #define FILE_MAX	(64 << 20)	/* the same through a descriptor */
-#define GPA_MAX		(INT64_C(1) << 52)
-
-#define ERRORS(...) \
-	API_ERRORS(API_E_DOMAIN_NOT_FOUND, API_E_DOMAIN_WRONG_STATE, API_E_PEER_LOST, \
-		   API_E_UNSUPPORTED, ##__VA_ARGS__)
 
 static const struct schema gpa_schema = { .kind = SCHEMA_U64, .max = GPA_MAX };
 static const struct schema slot_id_schema = { .kind = SCHEMA_INT, .min = 0,
 					      .max = HV_MEMREGION_SLOTS - 1 };
 static const struct schema as_id_schema = { .kind = SCHEMA_INT, .min = 0,
 					    .max = HV_MEMREGION_SPACES - 1 };
-
-struct name_args {
-	const char *domain;
-};
-static const struct schema_field name_fields[] = { FIELD_DOMAIN(struct name_args), { 0 } };
-static const struct schema name_params = { .kind = SCHEMA_OBJECT, .fields = name_fields };
 
 /* ---- memslots -------------------------------------------------------------------------- */
 
@@ -572,11 +560,6 @@ static void method_working_set(struct api_call *call, const void *args)
 {
 	engine_call_submit(call, args, working_set_run, NULL);
 }
-
-#define ROW(name_, summary_, params_, result_, args_, privilege_, handler_) \
-	.name = name_, .summary = summary_, .params = params_, .result = result_, \
-	.args_size = sizeof(args_), .privilege = privilege_, .flags = API_FORWARD, \
-	.handler = handler_
 
 const struct api_method methods_vm_memory[] = {
 	{

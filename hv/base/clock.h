@@ -5,12 +5,24 @@
 #ifndef HV_BASE_CLOCK_H
 #define HV_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
 #define HV_NSEC_PER_USEC UINT64_C(1000)
 #define HV_NSEC_PER_MSEC UINT64_C(1000000)
 #define HV_NSEC_PER_SEC	 UINT64_C(1000000000)
+
+/* Any clock in nanoseconds. False: there is none such, as that of a thread that has ended. */
+static inline bool hv_clock_read(clockid_t clock, uint64_t *ns)
+{
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts) != 0)
+		return false;
+	*ns = (uint64_t)ts.tv_sec * HV_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+	return true;
+}
 
 /* CLOCK_MONOTONIC in nanoseconds; no system call. */
 static inline uint64_t hv_clock_ns(void)

@@ -14,7 +14,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "hv/base/clock.h"
 #include "hv/base/rcu.h"
@@ -307,24 +306,13 @@ static int loop(struct hv_vcpu *vcpu)
 
 /* ---- CPU time ---------------------------------------------------------------------------------------------- */
 
-/* False: that thread has ended. */
-static bool thread_clock_ns(clockid_t clock, uint64_t *ns)
-{
-	struct timespec ts;
-
-	if (clock_gettime(clock, &ts) != 0)
-		return false;
-	*ns = (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-	return true;
-}
-
 static void run_clock_start(struct hv_vcpu *vcpu)
 {
 	struct hv_vcpu_run_clock *rc = &vcpu->run_clock;
 	clockid_t clock;
 	uint64_t now;
 
-	if (pthread_getcpuclockid(pthread_self(), &clock) != 0 || !thread_clock_ns(clock, &now))
+	if (pthread_getcpuclockid(pthread_self(), &clock) != 0 || !hv_clock_read(clock, &now))
 		return;
 	atomic_store(&rc->base_ns, atomic_load(&rc->total_ns) - now);
 	atomic_store(&rc->thread_clock, clock);
@@ -342,7 +330,7 @@ uint64_t vcpu_run_ns(const struct hv_vcpu *vcpu)
 	clockid_t clock = atomic_load(&rc->thread_clock);
 	uint64_t now;
 
-	if (clock && thread_clock_ns(clock, &now))
+	if (clock && hv_clock_read(clock, &now))
 		return atomic_load(&rc->base_ns) + now;
 	return atomic_load(&rc->total_ns);
 }

@@ -5,8 +5,6 @@
  * load to put without the time blocked. Source of the layout: Linux
  * Documentation/virt/kvm/x86/msr.rst, MSR_KVM_STEAL_TIME.
  */
-#include <time.h>
-
 #include "hv/base/clock.h"
 #include "hv/vcpu/arch.h"
 
@@ -23,10 +21,10 @@ struct steal_page {
 
 static uint64_t thread_cpu_ns(void)
 {
-	struct timespec ts;
+	uint64_t ns = 0;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+	hv_clock_read(CLOCK_THREAD_CPUTIME_ID, &ns);
+	return ns;
 }
 
 static void sample(struct vcpu_steal *s)

@@ -57,6 +57,16 @@ lg_download() {
 	lg_deb=$(find "$lg_dir/deb" -name "${lg_pkg}_*.deb" | head -n 1)
 }
 
+lg_program_of() { # PATTERN FILE: the program of $lg_deb
+	if ! dpkg-deb --fsys-tarfile "$lg_deb" | tar -x -O --wildcards "$1" >"$2.new"; then
+		linux_guest_why="cannot unpack $lg_deb"
+		return 1
+	fi
+	rm -f "$lg_deb"
+	chmod 755 "$2.new"
+	mv "$2.new" "$2"
+}
+
 lg_foreign() { # ARCH: what lg_arch has to be
 	if [ -z "$1" ] || [ "$1" = "$(dpkg --print-architecture 2>/dev/null)" ]; then echo; else echo "$1"; fi
 }
@@ -97,13 +107,7 @@ linux_guest_busybox() {
 	[ -n "$lg_arch" ] || return 0
 	if [ ! -s "$lg_dir/busybox-$2" ]; then
 		lg_download busybox-static || return 1
-		if ! dpkg-deb --fsys-tarfile "$lg_deb" | tar -x -O --wildcards '*bin/busybox' >"$lg_dir/busybox-$2.new"; then
-			linux_guest_why="cannot unpack $lg_deb"
-			return 1
-		fi
-		rm -f "$lg_deb"
-		chmod 755 "$lg_dir/busybox-$2.new"
-		mv "$lg_dir/busybox-$2.new" "$lg_dir/busybox-$2"
+		lg_program_of '*bin/busybox' "$lg_dir/busybox-$2" || return 1
 	fi
 	linux_guest_busybox=$lg_dir/busybox-$2
 }
@@ -115,13 +119,7 @@ linux_guest_program() {
 	linux_guest_program=
 	if [ ! -s "$lg_dir/$2" ]; then
 		lg_download "$2" || return 1
-		if ! dpkg-deb --fsys-tarfile "$lg_deb" | tar -x -O --wildcards "./*bin/$2" >"$lg_dir/$2.new"; then
-			linux_guest_why="cannot unpack $lg_deb"
-			return 1
-		fi
-		rm -f "$lg_deb"
-		chmod 755 "$lg_dir/$2.new"
-		mv "$lg_dir/$2.new" "$lg_dir/$2"
+		lg_program_of "./*bin/$2" "$lg_dir/$2" || return 1
 	fi
 	lg_libs=$(ldd "$lg_dir/$2" 2>/dev/null | grep -o '/[^ ]*')
 	linux_guest_program="$lg_dir/$2 $lg_libs"
